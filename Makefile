@@ -1,0 +1,59 @@
+# psapwatch. `make run` and `make test` set up whatever is missing first; set-up is quick when done.
+BIN := .venv/bin
+PYTEST := $(BIN)/pytest
+SEEDS ?= 50
+FUZZ_EXAMPLES ?= 20000
+
+.DEFAULT_GOAL := help
+.PHONY: help setup packages run test check format lint types seeds fuzz bench examples rules clean
+
+help:  ## what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready  ## the virtual environment, pinned by constraints.txt
+
+.venv/.ready: pyproject.toml constraints.txt
+	@scripts/system-packages run
+	@echo "setting up .venv (once, about a minute)"
+	@scripts/virtualenv
+
+packages:  ## the system packages of the real components (installs as root, else names them)
+	@scripts/system-packages test
+
+run: setup  ## the daemon; CONFIG=FILE for one's own configuration
+	@$(BIN)/psapwatch run $(if $(CONFIG),--config $(CONFIG))
+
+test: packages setup  ## every test, the live ones included; ARGS='-k name' for some
+	@$(PYTEST) $(ARGS)
+
+check: packages setup lint types test seeds examples rules  ## what CI asks for before a change goes in
+
+format: setup  ## write the files as the formatter wants them
+	@$(BIN)/ruff format daemon tests
+	@$(BIN)/ruff check --fix daemon tests
+
+lint: setup
+	@$(BIN)/ruff format --check daemon tests
+	@$(BIN)/ruff check daemon tests
+
+types: setup
+	@$(BIN)/mypy
+
+seeds: setup  ## the simulation's invariants over SEEDS=50 seeds
+	@PSAPWATCH_SEEDS=$(SEEDS) $(PYTEST) -m seeds --timeout=1800
+
+fuzz: setup  ## random octets, FUZZ_EXAMPLES=20000 a target
+	@PSAPWATCH_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) -m fuzz --hypothesis-profile=fuzz --timeout=3600
+
+bench: setup  ## what probing costs: median and spread of several runs
+	@$(BIN)/python tests/benchmark.py $(ARGS)
+
+examples: setup  # the documented configuration loads
+	@for file in $(wildcard config/*.yml); do $(BIN)/psapwatch check-config --config $$file || exit 1; done
+
+rules: packages  # Prometheus and Alertmanager read what is shipped
+	@for file in $(wildcard deploy/prometheus/*_test.yml); do promtool test rules $$file || exit 1; done
+	@for file in $(wildcard deploy/alertmanager/*.yml); do amtool check-config $$file || exit 1; done
+
+clean:  ## everything that make made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
