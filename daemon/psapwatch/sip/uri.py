@@ -1,0 +1,240 @@
+"""URIs, name-addr and Via values: strict readers that keep the text as written (layer L1).
+
+A test call must never have its URN "corrected" on the way, so nothing here writes a URI anew:
+``str()`` of everything gives back exactly what was read. Hosts are given without the brackets of
+an IPv6 reference (as ``endpoint.Address`` has them), parameter names in lower case.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv6Address
+from typing import Final
+
+Params = tuple[tuple[str, str | None], ...]
+"""Parameters in order: lower-case name, and the value or None where there is no ``=``."""
+
+_PORT_MAX: Final = 65_535
+_WHY_TEXT_MAX: Final = 60
+
+_ESCAPED: Final = r"%[0-9A-Fa-f]{2}"
+_UNRESERVED: Final = r"A-Za-z0-9\-_.!~*'()"
+_HOST: Final = r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+"
+_QUOTED: Final = r'"(?:[^"\\]++|\\.)*+"'
+_TOKEN: Final = r"!%'*+\-.0-9A-Z_`a-z~"
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):([!#-;=?-~]++)")  # visible, none of <>"
+_SIP_URI: Final = re.compile(
+    rf"(?:((?:[{_UNRESERVED}&=+$,;?/]|{_ESCAPED})++)(?::(?:[{_UNRESERVED}&=+$,]|{_ESCAPED})*+)?@)?"
+    rf"({_HOST})(?::([0-9]+))?"
+    rf"((?:;(?:[{_UNRESERVED}\[\]/:&+$]|{_ESCAPED})++(?:=(?:[{_UNRESERVED}\[\]/:&+$]|{_ESCAPED})++)?)*+)"
+    rf"(?:\?((?:[{_UNRESERVED}\[\]/?:+$&=]|{_ESCAPED})++))?"
+)
+_TEL_URI: Final = re.compile(r"(\+?[0-9A-Fa-f*#\-.()]++)((?:;[^;\s]++)*+)")
+_NAME_ADDR: Final = re.compile(rf"(?:({_QUOTED})\s*|([{_TOKEN}\s]*+))<([^<>\s]++)>", re.DOTALL)
+_ADDR_SPEC: Final = re.compile(r'[^<>"\s;?,]++')
+_PARAM: Final = re.compile(
+    rf'\s*;\s*([^\s;,="<>]++)(?:\s*=\s*({_QUOTED}|[^\s;,"<>]++))?', re.DOTALL
+)
+_VIA: Final = re.compile(
+    rf"SIP\s*/\s*2\.0\s*/\s*([{_TOKEN}]++)\s++({_HOST})(?:\s*:\s*([0-9]+))?", re.IGNORECASE
+)
+_QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
+
+
+class BadUri(ValueError):
+    """A URI, name-addr or Via that RFC 3261 25.1 does not allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uri:
+    """One URI. Of ``tel`` and ``urn``, ``user`` holds what follows the scheme; host is ``""``."""
+
+    scheme: str
+    user: str
+    host: str
+    port: int | None
+    params: Params
+    headers: str
+    text: str
+
+    def param(self, name: str) -> str | None:
+        """Return a parameter's value (``""`` for a flag), or None where it is absent."""
+        return _value_of(self.params, name)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class NameAddr:
+    """The value of From, To, Contact, Route or Record-Route; ``display`` is unquoted."""
+
+    display: str
+    uri: Uri
+    params: Params
+    text: str = ""
+
+    @property
+    def tag(self) -> str:
+        """The tag parameter, or ``""``."""
+        return _value_of(self.params, "tag") or ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """One Via value (RFC 3261 20.42); ``transport`` in upper case."""
+
+    transport: str
+    host: str
+    port: int | None
+    params: Params
+    text: str = ""
+
+    @property
+    def branch(self) -> str:
+        """The branch parameter, or ``""``."""
+        return _value_of(self.params, "branch") or ""
+
+    @property
+    def received(self) -> str:
+        """The address that the next hop saw us at, without brackets, or ``""``."""
+        return (_value_of(self.params, "received") or "").strip("[]")
+
+    @property
+    def rport(self) -> int | None:
+        """The port that the next hop saw us at (RFC 3581), if it filled it in."""
+        return _port_or_none(_value_of(self.params, "rport"))
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_uri(text: str) -> Uri:
+    """Read a URI; schemes other than sip, sips, tel and urn are kept as scheme and text.
+
+    Raises:
+        BadUri: not a URI, or not a SIP or tel URI where it says so.
+    """
+    split = _SCHEME.fullmatch(text)
+    if split is None:
+        raise BadUri(_why("no URI", text))
+    scheme, rest = split[1].lower(), split[2]
+    if scheme in ("sip", "sips"):
+        match = _SIP_URI.fullmatch(rest)
+        if match is None:
+            raise BadUri(_why("not a SIP URI", text))
+        user, host, port, params, headers = match.groups()
+        return Uri(
+            scheme, user or "", _host(host), _port(port), _uri_params(params), headers or "", text
+        )
+    if scheme == "tel":
+        match = _TEL_URI.fullmatch(rest)
+        if match is None:
+            raise BadUri(_why("not a tel URI", text))
+        return Uri(scheme, match[1], "", None, _uri_params(match[2]), "", text)
+    return Uri(scheme, rest if scheme == "urn" else "", "", None, (), "", text)
+
+
+def parse_name_addr(text: str) -> NameAddr:
+    """Read a name-addr or addr-spec with its header parameters (RFC 3261 20.10).
+
+    Without angle brackets every parameter belongs to the header, none to the URI.
+
+    Raises:
+        BadUri: not of that form.
+    """
+    text = text.strip()
+    named = _NAME_ADDR.match(text)
+    if named is not None:
+        quoted, tokens, uri, end = named[1], named[2], named[3], named.end()
+        display = unquote(quoted) if quoted else " ".join((tokens or "").split())
+    else:
+        bare = _ADDR_SPEC.match(text)
+        if bare is None:
+            raise BadUri(_why("no name-addr", text))
+        uri, end, display = bare[0], bare.end(), ""
+    return NameAddr(display, parse_uri(uri), _header_params(text, end), text)
+
+
+def parse_via(text: str) -> Via:
+    """Read one Via value.
+
+    Raises:
+        BadUri: not of the form ``SIP/2.0/transport sent-by *(;param)``.
+    """
+    text = text.strip()
+    match = _VIA.match(text)
+    if match is None:
+        raise BadUri(_why("not a Via", text))
+    transport, host, port = match.groups()
+    params = _header_params(text, match.end())
+    return Via(transport.upper(), _host(host), _port(port), params, text)
+
+
+def unquote(text: str) -> str:
+    """Take a quoted string out of its quotes; anything else stays as it is."""
+    if len(text) < 2 or text[0] != '"' or text[-1] != '"':  # noqa: PLR2004 - a pair of quotes
+        return text
+    return _QUOTED_PAIR.sub(r"\1", text[1:-1]) if "\\" in text else text[1:-1]
+
+
+def _header_params(text: str, start: int) -> Params:
+    params: list[tuple[str, str | None]] = []
+    while start < len(text):
+        match = _PARAM.match(text, start)
+        if match is None:
+            raise BadUri(_why("bad parameters", text[start:]))
+        name, value = match.groups()
+        params.append((name.lower(), value if value is None else unquote(value)))
+        start = match.end()
+    return tuple(params)
+
+
+def _uri_params(text: str) -> Params:
+    params: list[tuple[str, str | None]] = []
+    for item in text.split(";")[1:] if text else ():
+        name, equals, value = item.partition("=")
+        params.append((name.lower(), value if equals else None))
+    return tuple(params)
+
+
+def _value_of(params: Params, wanted: str) -> str | None:
+    for name, value in params:
+        if name == wanted:
+            return value or ""
+    return None
+
+
+def _host(text: str) -> str:
+    if text[0] != "[":
+        return text
+    try:
+        IPv6Address(text[1:-1])
+    except AddressValueError:
+        raise BadUri(_why("not an IPv6 reference", text)) from None
+    return text[1:-1]
+
+
+def _port(text: str | None) -> int | None:
+    if text is None:
+        return None
+    port = _port_or_none(text)
+    if port is None:
+        raise BadUri(_why("not a port", text))
+    return port
+
+
+def _port_or_none(text: str | None) -> int | None:
+    if not text or len(text) > len(str(_PORT_MAX)) or not (text.isascii() and text.isdigit()):
+        return None
+    port = int(text)
+    return port if port <= _PORT_MAX else None
+
+
+def _why(what: str, text: str) -> str:
+    return f"{what}: {text[:_WHY_TEXT_MAX]!r}"

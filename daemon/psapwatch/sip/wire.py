@@ -1,0 +1,435 @@
+"""Octets to SIP messages and back, and the framing of streams (RFC 3261 7, 18.3; layer L1).
+
+aiosipua splits the headers; what it would let pass (a negative Content-Length, two Call-IDs, a bare
+CR that begins a header, ...) is refused by the guard around it, so that all the messages of
+RFC 4475 behave. Whatever comes in, ``parse`` and ``StreamFramer`` raise ``Malformed`` only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiosipua import SipMessage
+
+from psapwatch.sip.uri import BadUri, NameAddr, Via, parse_name_addr, parse_uri, parse_via
+
+Headers = tuple[tuple[str, str], ...]
+"""Header fields in order: the name (compact forms made long) and the value, unfolded."""
+
+HEADER_OCTETS_MAX: Final = 16_384
+BODY_OCTETS_MAX: Final = 65_535
+VIAS_MAX: Final = 70
+"""As many as Max-Forwards lets a message collect (RFC 3261 8.1.1.6)."""
+_CSEQ_MAX: Final = 2**32 - 1
+_WHY_MAX: Final = 120
+_PEEK_MAX: Final = 128
+
+_TOKEN: Final = r"[!%'*+\-.0-9A-Z_`a-z~]"
+_IS_TOKEN: Final = re.compile(rf"{_TOKEN}++")
+_STATUS_LINE: Final = re.compile(rb"SIP/2\.0 ([1-6][0-9]{2})(?: ([^\r\n]*+))?", re.IGNORECASE)
+_REQUEST_LINE: Final = re.compile(
+    rb"([!%'*+\-.0-9A-Z_`a-z~]++) ([!#-;=?-~]++) SIP/2\.0", re.IGNORECASE
+)
+_HEADER_LINES: Final = re.compile(
+    rb"(?:\r\n[!%'*+\-.0-9A-Z_`a-z~]++[ \t]*+:[^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)++"
+)
+_LENGTHS: Final = re.compile(
+    rb"\r\n(?:content-length|l)[ \t]*+:((?:[^\r\n]|\r\n[ \t])*+)", re.IGNORECASE
+)
+_CSEQ: Final = re.compile(rf"([0-9]{{1,10}})\s+({_TOKEN}++)")
+_CALL_ID: Final = re.compile(r"[^\s\x00-\x1f\x7f]++")
+_ELEMENT: Final = re.compile(r'(?:[^",<]++|"(?:[^"\\]++|\\.)*+"?+|<[^>]*+>?+)++', re.DOTALL)
+
+_PEEK_CALL_ID: Final = re.compile(
+    rb"\n(?:call-id|i)[ \t]*+:(?:\r?\n)?[ \t]*+([^\s]++)", re.IGNORECASE
+)
+_PEEK_BRANCH: Final = re.compile(
+    rb"\n(?:via|v)[ \t]*+:[^,\n]*?;[ \t]*branch[ \t]*=[ \t]*([^\s;,\"]++)", re.IGNORECASE
+)
+_PEEK_CSEQ: Final = re.compile(
+    rb"\ncseq[ \t]*+:\s*[0-9]++\s+([!%'*+\-.0-9A-Z_`a-z~]++)", re.IGNORECASE
+)
+_PEEK_CODE: Final = re.compile(rb"SIP/[0-9.]+ +([1-6][0-9]{2})(?![0-9])", re.IGNORECASE)
+
+_LONG_NAME: Final = {
+    "a": "Accept-Contact",
+    "b": "Referred-By",
+    "c": "Content-Type",
+    "d": "Request-Disposition",
+    "e": "Content-Encoding",
+    "f": "From",
+    "i": "Call-ID",
+    "j": "Reject-Contact",
+    "k": "Supported",
+    "l": "Content-Length",
+    "m": "Contact",
+    "n": "Identity-Info",
+    "o": "Event",
+    "r": "Refer-To",
+    "s": "Subject",
+    "t": "To",
+    "u": "Allow-Events",
+    "v": "Via",
+    "x": "Session-Expires",
+    "y": "Identity",
+    # and what aiosipua makes of those that it knows
+    "call-id": "Call-ID",
+    "contact": "Contact",
+    "content-encoding": "Content-Encoding",
+    "content-length": "Content-Length",
+    "content-type": "Content-Type",
+    "from": "From",
+    "subject": "Subject",
+    "supported": "Supported",
+    "to": "To",
+    "via": "Via",
+}
+"""The IANA table of compact forms (RFC 3261 7.3.3 and the RFCs that added to it)."""
+
+_LISTS: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "alert-info",
+        "allow",
+        "allow-events",
+        "call-info",
+        "contact",
+        "error-info",
+        "geolocation",
+        "history-info",
+        "path",
+        "proxy-require",
+        "record-route",
+        "require",
+        "route",
+        "supported",
+        "unsupported",
+        "via",
+        "warning",
+    }
+)
+"""Headers whose value is a comma-separated list; challenges and dates are not among them."""
+
+_ONCE: Final = ("from", "to", "call-id", "cseq")
+
+
+class Malformed(ValueError):
+    """Octets that are not one well-formed SIP message, and what could still be read of them.
+
+    ``branch`` (of the top Via), ``cseq_method`` and ``code`` tell "malformed, but the answer to
+    ours" from garbage; they are ``""`` and 0 where they could not be read.
+    """
+
+    def __init__(self, why: str, octets: bytes = b"") -> None:
+        super().__init__(why[:_WHY_MAX])
+        self.why = why[:_WHY_MAX]
+        head = octets[:HEADER_OCTETS_MAX]
+        self.branch = _peek(_PEEK_BRANCH, head)
+        self.cseq_method = _peek(_PEEK_CSEQ, head)
+        code = _PEEK_CODE.match(head)
+        self.code = int(code[1]) if code else 0
+
+
+class _Fields:
+    """What a request and a response can both be asked; looked up once, then kept."""
+
+    __slots__ = ()
+    headers: Headers
+    _index: dict[str, tuple[str, ...]]
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of a header (of a list, its first element), or None."""
+        values = self.all(name)
+        return values[0] if values else None
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return every value of a header, lists split at their commas."""
+        if not self._index:
+            self._index.update(_index_of(self.headers))
+        return self._index.get(name.lower(), ())
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID."""
+        return self.header("call-id") or ""
+
+    @property
+    def cseq(self) -> tuple[int, str]:
+        """The sequence number and the method; ``(0, "")`` where a message of ours has none."""
+        match = _CSEQ.fullmatch(self.header("cseq") or "")
+        return (int(match[1]), match[2]) if match else (0, "")
+
+    @property
+    def vias(self) -> tuple[Via, ...]:
+        """The Via values, topmost first."""
+        return tuple(map(parse_via, self.all("via")))
+
+    @property
+    def from_tag(self) -> str:
+        """The tag of From, or ``""``."""
+        return _address(self.header("from")).tag
+
+    @property
+    def to_tag(self) -> str:
+        """The tag of To, or ``""``."""
+        return _address(self.header("to")).tag
+
+
+@dataclass(frozen=True, slots=True)
+class Request(_Fields):
+    """A SIP request."""
+
+    method: str
+    uri: str
+    headers: Headers
+    body: bytes = b""
+    _index: dict[str, tuple[str, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Response(_Fields):
+    """A SIP response."""
+
+    code: int
+    reason: str
+    headers: Headers
+    body: bytes = b""
+    _index: dict[str, tuple[str, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+
+Message = Request | Response
+
+
+def parse(octets: bytes, *, stream: bool = False) -> Message:
+    """Read one datagram, or one framed message of a stream.
+
+    In a datagram octets behind the body are dropped, and without Content-Length the body is all
+    that follows the headers (RFC 3261 18.3); in a stream Content-Length is required.
+
+    Raises:
+        Malformed: anything else than one well-formed message; ``why`` is ``truncated`` where the
+            body is shorter than Content-Length.
+    """
+    octets = bytes(octets).lstrip(b"\r\n")
+    try:
+        return _read(octets, stream=stream)
+    except Malformed:
+        raise
+    except ValueError as error:  # aiosipua's, and BadUri
+        raise Malformed(str(error), octets) from None
+
+
+def serialize(message: Message) -> bytes:
+    """Write a message of ours, Content-Length included.
+
+    Raises:
+        ValueError: a CR, LF or NUL, or a name, method or URI that would not be read back.
+    """
+    if isinstance(message, Request):
+        if not _IS_TOKEN.fullmatch(message.method) or " " in message.uri:
+            raise ValueError(f"not a request line: {message.method[:20]!r} {message.uri[:80]!r}")
+        lines = [f"{message.method} {message.uri} SIP/2.0"]
+    else:
+        if not 100 <= message.code <= 699:  # noqa: PLR2004 - RFC 3261 25.1 Status-Code
+            raise ValueError(f"not a status code: {message.code}")
+        lines = [f"SIP/2.0 {message.code} {message.reason}"]
+    for name, value in message.headers:
+        if name.lower() in ("content-length", "l"):
+            continue
+        if not _IS_TOKEN.fullmatch(name):
+            raise ValueError(f"not a header name: {name[:40]!r}")
+        lines.append(f"{name}: {value}")
+    lines.append(f"Content-Length: {len(message.body)}\r\n\r\n")
+    text = "\r\n".join(lines)
+    breaks = len(lines) + 1
+    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+        raise ValueError("a CR, LF or NUL in a header")
+    return text.encode() + message.body
+
+
+def call_id_of(octets: bytes) -> str:
+    """Return the Call-ID without reading the rest; ``""`` where there is none."""
+    return _peek(_PEEK_CALL_ID, octets[:HEADER_OCTETS_MAX])
+
+
+class StreamFramer:
+    """Cuts a byte stream into messages by Content-Length (RFC 3261 18.3).
+
+    CRLF keep-alives between messages (RFC 5626 4.4.1) are swallowed and counted.
+    """
+
+    __slots__ = ("_buffer", "_searched", "keepalives")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+        self.keepalives = 0
+
+    def feed(self, octets: bytes) -> None:
+        """Take what the connection brought; drain ``next`` before feeding again."""
+        self._buffer += octets
+
+    def next(self) -> bytes | None:
+        """Return the octets of the next whole message, or None until there is one.
+
+        Raises:
+            Malformed: where the next message ends cannot be known; close the connection.
+        """
+        buffer = self._buffer
+        while buffer.startswith(b"\r\n"):
+            del buffer[:2]
+            self.keepalives += 1
+            self._searched = 0
+        end = buffer.find(b"\r\n\r\n", self._searched)
+        if end > HEADER_OCTETS_MAX or (end < 0 and len(buffer) > HEADER_OCTETS_MAX):
+            raise Malformed("header section too long", bytes(buffer[:HEADER_OCTETS_MAX]))
+        if end < 0:
+            self._searched = max(0, len(buffer) - 3)
+            return None
+        self._searched = end
+        head = bytes(buffer[:end])
+        length = _body_length(head)
+        if length is None:
+            raise Malformed("no Content-Length in a stream", head)
+        whole = end + 4 + length
+        if len(buffer) < whole:
+            return None
+        message = bytes(buffer[:whole])
+        del buffer[:whole]
+        self._searched = 0
+        return message
+
+
+def split_list(value: str) -> list[str]:
+    """Split a header value at the commas outside quotes and angle brackets."""
+    if "," not in value:
+        return [value.strip()]
+    if '"' not in value and "<" not in value:
+        return [item.strip() for item in value.split(",")]
+    items: list[str] = []
+    start = 0
+    while True:
+        match = _ELEMENT.match(value, start)
+        end = match.end() if match else start
+        items.append(value[start:end].strip())
+        if end == len(value):
+            return items
+        start = end + 1
+
+
+def _read(octets: bytes, *, stream: bool) -> Message:
+    end = octets.find(b"\r\n\r\n", 0, HEADER_OCTETS_MAX + 4)
+    if end < 0:
+        too_long = len(octets) > HEADER_OCTETS_MAX
+        raise Malformed("header section too long" if too_long else "no end of headers", octets)
+    line_end = octets.find(b"\r\n")
+    status = _STATUS_LINE.fullmatch(octets, 0, line_end)
+    request = None if status else _REQUEST_LINE.fullmatch(octets, 0, line_end)
+    if status is None and request is None:
+        raise Malformed(_why_start_line(octets[:line_end]), octets)
+    if not _HEADER_LINES.fullmatch(octets, line_end, end):
+        raise Malformed("not a header line", octets)
+    length = _body_length(octets[:end])
+    if length is None:
+        if stream:
+            raise Malformed("no Content-Length in a stream", octets)
+        length = len(octets) - end - 4
+    elif end + 4 + length > len(octets):
+        raise Malformed("truncated", octets)
+    if status:  # a version in lower case is legal (RFC 3261 7.1), but aiosipua looks for SIP/
+        octets = b"SIP" + octets[3:]
+    codec = SipMessage.parse(octets[: end + 4 + length])
+    headers = _headers_of(codec.headers.items(), rejoin=b"\\" in octets[:end])
+    if status:
+        reason = (status[2] or b"").decode(errors="replace")
+        response = Response(int(status[1]), reason, headers, codec.body)
+        _check(response)
+        return response
+    assert request is not None
+    method, uri = request[1].decode(), request[2].decode()
+    received = Request(method, uri, headers, codec.body)
+    if _check(received) != method:
+        raise Malformed("CSeq is of another method", octets)
+    if parse_uri(uri).headers:
+        raise Malformed("headers in the Request-URI", octets)
+    return received
+
+
+def _check(message: Message) -> str:
+    """Refuse what the transaction layer could not work with; return the method of CSeq."""
+    for name in _ONCE:
+        count = len(message.all(name))
+        if count != 1:
+            raise ValueError(f"{count} {name} headers")
+    if not _CALL_ID.fullmatch(message.call_id):
+        raise ValueError("bad Call-ID")
+    number, method = message.cseq
+    if not method or number > _CSEQ_MAX:
+        raise ValueError("bad CSeq")
+    if not 0 < len(message.all("via")) <= VIAS_MAX:
+        raise ValueError(f"{len(message.all('via'))} Via values")
+    _ = message.vias, message.from_tag, message.to_tag  # each raises BadUri
+    return method
+
+
+def _headers_of(grouped: Iterable[tuple[str, list[str]]], *, rejoin: bool) -> Headers:
+    """Flatten aiosipua's headers; ``rejoin`` undoes its split, which escaped quotes confuse."""
+    flat: list[tuple[str, str]] = []
+    for written, values in grouped:
+        name = _LONG_NAME.get(written.lower(), written)
+        if rejoin and len(values) > 1 and name.lower() in _LISTS:
+            flat.append((name, ", ".join(values)))
+        else:
+            flat.extend((name, value) for value in values)
+    return tuple(flat)
+
+
+def _index_of(headers: Headers) -> dict[str, tuple[str, ...]]:
+    index: dict[str, tuple[str, ...]] = {}
+    for name, value in headers:
+        key = name.lower()
+        values = tuple(split_list(value)) if key in _LISTS else (value,)
+        index[key] = index.get(key, ()) + values
+    return index
+
+
+def _body_length(head: bytes) -> int | None:
+    """Return what Content-Length says, None where it does not say.
+
+    Raises:
+        Malformed: it says no number, an absurd one, or two.
+    """
+    lengths = {found.strip() for found in _LENGTHS.findall(head)}
+    if not lengths:
+        return None
+    length = lengths.pop()
+    if lengths or not length.isdigit() or len(length) > len(str(BODY_OCTETS_MAX)):
+        raise Malformed(f"Content-Length {length[:20]!r}", head)
+    if int(length) > BODY_OCTETS_MAX:
+        raise Malformed(f"Content-Length {length!r}", head)
+    return int(length)
+
+
+def _address(value: str | None) -> NameAddr:
+    if value is None:
+        raise BadUri("no value")
+    return parse_name_addr(value)
+
+
+def _why_start_line(line: bytes) -> str:
+    shown = line[:40].decode("ascii", errors="replace")
+    return f"not a SIP/2.0 start line: {shown!r}"
+
+
+def _peek(pattern: re.Pattern[bytes], octets: bytes) -> str:
+    found = pattern.search(octets)
+    return found[1][:_PEEK_MAX].decode(errors="replace") if found else ""
