@@ -1,0 +1,190 @@
+"""What is watched, from where, by which road: the nouns of the configuration, frozen.
+
+Pure data (layer L0). Everything here is built once by ``config`` and only read afterwards.
+Durations are seconds, URIs are strings exactly as written (RFC 3261 19.1), addresses numeric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+TransportName = Literal["udp", "tcp", "tls"]
+On = Literal["psaps", "reference", "control"]
+FlowKind = Literal["fresh", "kept"]
+
+REFERENCE: Final = "reference"
+"""The PSAP id that checks of a firewall's reference responder carry in labels and stores."""
+CONTROL: Final = "control"
+"""The PSAP id of the reference reached without crossing the firewall."""
+
+CALL_FLOOR_S: Final = 120.0
+"""Never more often than this to one PSAP, over all paths and vantages (NENA i3 section 9)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One transport address: a numeric IPv4 or IPv6 host and a port."""
+
+    host: str
+    port: int
+
+    @property
+    def is_v6(self) -> bool:
+        """Whether the host is an IPv6 address."""
+        return ":" in self.host
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if self.is_v6 else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """Local ports, both ends included; ``0-0`` lets the system choose."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An address that we send from, and how packets leave it."""
+
+    address: str
+    advertise: str | None = None
+    interface: str | None = None
+    dscp: int = 0
+    sip_ports: PortRange = PortRange(0, 0)
+    rtp_ports: PortRange = PortRange(0, 0)
+    witness: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS material for one firewall or path; files are PEM."""
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Digest credentials (RFC 3261 22.4, RFC 8760)."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the prober may put through one firewall."""
+
+    messages_per_second: float = 200.0
+    calls_per_second: float = 2.0
+    concurrent_calls: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A road to the reference that does not cross the firewall."""
+
+    source: Source | None = None
+    status_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """What test calls go through, with our sources in front of it."""
+
+    id: str
+    sources: tuple[Source, ...]
+    next_hops: tuple[str, ...] = ()
+    reference: str | None = None
+    control: Control | None = None
+    limits: Limits = Limits()
+    tls: Tls = Tls()
+    auth: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """A PSAP's recorded consent to test calls; without one no INVITE leaves (RFC 6881 15)."""
+
+    consent: str
+    every_s: float = 300.0
+    turn: tuple[int, int] = (1, 1)
+    short_interval_agreed: bool = False
+    commissioned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Psap:
+    """The agency: a 911 answering point."""
+
+    id: str
+    name: str
+    attributes: tuple[tuple[str, str], ...] = ()
+    business_line: str | None = None
+    agreement: Agreement | None = None
+    expected_name: str | None = None
+    alternates: tuple[str, ...] = ()
+    location: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Vantage -> firewall -> endpoint over one transport."""
+
+    psap: Psap
+    id: str
+    vantage: str
+    firewall: Firewall
+    uri: str
+    transport: TransportName
+    next_hop: str | None = None
+    kind: Literal["sip", "legacy_gateway"] = "sip"
+    answered_by: Literal["psap", "sbc"] = "psap"
+    attributes: tuple[tuple[str, str], ...] = ()
+    source: Source | None = None
+    tls: Tls | None = None
+    auth: Credentials | None = None
+
+    @property
+    def key(self) -> str:
+        """``psap/path``: unique in a configuration, used in stores, logs and URLs."""
+        return f"{self.psap.id}/{self.id}"
+
+    @property
+    def leaves_from(self) -> Source:
+        """The source address of this path: its own, or the firewall's first."""
+        return self.source or self.firewall.sources[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A probe with its settings, at an interval, on a kind of path."""
+
+    name: str
+    every_s: float
+    give_up_after_s: float
+    settings: Any
+    on: On = "psaps"
+    flow: FlowKind = "fresh"
+
+    @property
+    def is_call(self) -> bool:
+        """Whether this check sends INVITE."""
+        return bool(self.settings.kind == "call")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who says so: the From of every probe, and the names for incident reports."""
+
+    from_uri: str
+    provider: str = ""
+    reporter_name: str = ""
+    reporter_phone: str = ""
+    reporter_email: str = ""

@@ -1,0 +1,170 @@
+"""The outside world as five small ports, and ``World``, the frozen bundle of them (layer L2).
+
+The real ports are in ``net.system``; the simulated ones in ``simulator``. The daemon is handed a
+``World`` and never asks which of the two it got.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from psapwatch.endpoint import Address, FlowKind, Source, Tls, TransportName
+from psapwatch.evidence import Observation
+
+
+class Clock(Protocol):
+    """Wall time. Monotonic time is the running loop's ``time()``."""
+
+    def wall(self) -> float:
+        """Return Unix seconds, UTC."""
+        ...
+
+
+class Entropy(Protocol):
+    """The only source of chance: seeded in the simulator, the system's otherwise."""
+
+    def token(self, octets: int) -> str:
+        """Return ``2 * octets`` random lower-case hex digits."""
+        ...
+
+    def uniform(self, low: float, high: float) -> float:
+        """Return a float, evenly spread over ``[low, high)``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Octets that came in: one datagram, or one framed message of a stream."""
+
+    octets: bytes
+    source: Address
+    arrived_at: float
+    """Loop seconds, from the kernel's receive time where the transport has one."""
+
+
+class Listener(Protocol):
+    """Who hears what a flow brings for one Call-ID."""
+
+    def arrived(self, arrival: Arrival) -> None:
+        """Take one datagram or message."""
+        ...
+
+    def observed(self, seen: Observation) -> None:
+        """Take a phase that went well (CONNECTED, TLS_UP); ``at_s`` is loop time here."""
+        ...
+
+    def failed(self, seen: Observation) -> None:
+        """Take ICMP, CONNECT_FAILED, TLS_FAILED, CONNECTION_LOST, LOCAL_ERROR (loop time)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """How to get from a source to one peer address."""
+
+    transport: TransportName
+    source: Source
+    peer: Address
+    server_name: str = ""
+    """The SIP domain that a TLS certificate must name (RFC 5922 7.1); never the SRV target."""
+    tls: Tls = Tls()
+    flow: FlowKind = "fresh"
+    """``fresh``: a new 5-tuple for UDP; a reused connection at most 5 min old for streams.
+    ``kept``: one long-lived flow shared by all that ask for the same road."""
+
+
+class Flow(Protocol):
+    """An open way to one peer. All octets leave through ``send``, which keeps the URN guard."""
+
+    local: Address
+    peer: Address
+    transport: TransportName
+
+    def send(self, octets: bytes, to: Address | None = None) -> None:
+        """Send one message. ``to`` differs from ``peer`` only on datagram flows.
+
+        Errors come to the listener's ``failed``, never as an exception.
+
+        Raises:
+            psapwatch.sip.guard.NotATestCall: an INVITE that is not to a test URN; nothing was sent.
+        """
+        ...
+
+    def release(self) -> None:
+        """Say that this Call-ID is done: closes a fresh datagram flow, leaves a shared one."""
+        ...
+
+
+class Network(Protocol):
+    """Sockets."""
+
+    async def open(
+        self,
+        road: Road,
+        call_id: str,
+        listener: Listener,
+        *,
+        patience_s: float,
+        local_port: int = 0,
+        is_call: bool = False,
+    ) -> Flow | None:
+        """Open or share a flow on which messages of ``call_id`` come to ``listener``.
+
+        Returns ``None`` after ``listener.failed`` when no connection came about within
+        ``patience_s``. ``local_port`` binds exactly that port (a killed daemon ending its calls).
+        ``call_id`` ``""`` takes everything no one else asked for. A flow of a call (``is_call``) is
+        never dropped to make room for another.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The addresses of one name, or why there are none."""
+
+    name: str
+    legs: tuple[Address, ...]
+    transport: TransportName
+    error: str = ""
+    """``nxdomain``, ``timeout``, ``servfail``, ``no_data`` or ``other``; ``""`` when it went well.
+    With an error ``legs`` holds the last known addresses, so that probing goes on."""
+    detail: str = ""
+    duration_s: float = 0.0
+    cached: bool = False
+
+
+class Resolver(Protocol):
+    """SIP server location (RFC 3263)."""
+
+    async def resolve(self, uri: str, transport: TransportName) -> Resolved:
+        """Return the legs (at most 8) of a SIP URI over ``transport``; never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an HTTP post came to: a status, or 0 and the error."""
+
+    status: int
+    detail: str = ""
+
+
+class Post(Protocol):
+    """HTTP out: how notices leave."""
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """POST and return what came of it; never raises for a network failure."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Clock, entropy, network, resolver and post: all that the daemon knows of the outside."""
+
+    clock: Clock
+    entropy: Entropy
+    network: Network
+    resolver: Resolver
+    post: Post
