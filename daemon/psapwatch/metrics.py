@@ -60,13 +60,17 @@ class Metrics:
         self._series: dict[names.Row, Family[Series]] = {}
         self._histograms: dict[names.Row, Family[Buckets]] = {}
         self._paths = PathMetrics(self.registry)
+        self._families: list[AnyFamily] = []
+        """In the order of exposition, which is the order of registration."""
         for row in names.CONTRACT:
             if row in self._paths.rows:
                 continue
+            family: AnyFamily
             if row.kind == "histogram":
-                self._histograms[row] = histogram(row, self.registry)
+                family = self._histograms[row] = histogram(row, self.registry)
             else:
-                self._series[row] = series(row, self.registry)
+                family = self._series[row] = series(row, self.registry)
+            self._families.append(family)
         self._process = ProcessCollector(registry=self.registry)
         build = (version("psapwatch"), platform.python_version(), vantage)
         self._series[names.BUILD_INFO].at(*build).set(1)
@@ -79,7 +83,7 @@ class Metrics:
         """Take over a configuration, also on reload: what stays keeps its counts."""
         self._paths.configure(paths, checks)
         firewalls = sorted({path.firewall.id for path in paths})
-        for family in self._families():
+        for family in self._families:
             if family.row.labels[:1] == ("firewall",):
                 family.keep(lambda values: values[0] in firewalls)
             elif family.row.labels[:1] == ("sink",):
@@ -99,10 +103,11 @@ class Metrics:
 
     def attempt(self, path: Path, check: Check, evidence: Evidence, verdict: Verdict) -> None:
         """Count one attempt: its outcome, cause, messages, durations, media and call endings."""
-        self._paths.attempt(path, check, evidence, verdict)
+        phases = phases_of(evidence)
+        self._paths.attempt(path, check, evidence, verdict, phases.get("final"))
         firewall, name = path.firewall.id, check.name
         self._series[names.CAUSES].at(firewall, name, verdict.cause).inc()
-        for phase, duration_s in phases_of(evidence):
+        for phase, duration_s in phases.items():
             self._histograms[names.PHASE_DURATION].at(firewall, name, phase).observe(duration_s)
         for seen in evidence.observations:
             if seen.kind is Kind.SENT:
@@ -216,14 +221,11 @@ class Metrics:
     def pieces(self, *, openmetrics: bool) -> Iterator[str]:
         """Yield the exposition piece by piece; the loop may run between any two."""
         yield from self._paths.sweep(self._clock.wall())
-        for family in (*self._paths.families, *self._families()):
+        for family in (*self._paths.families, *self._families):
             yield from family.pieces(openmetrics=openmetrics)
         yield from collected(self._process, openmetrics=openmetrics)
         if openmetrics:
             yield "# EOF\n"
-
-    def _families(self) -> list[AnyFamily]:
-        return [*self._series.values(), *self._histograms.values()]
 
     def _family(self, row: names.Row) -> AnyFamily:
         return self._histograms[row] if row.kind == "histogram" else self._series[row]

@@ -18,7 +18,7 @@ from psapwatch import metrics_names as names
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
 from psapwatch.evidence import Evidence, Kind
 from psapwatch.exposition import AnyFamily, Buckets, Series, exemplar, histogram, series
-from psapwatch.phases import response_time, seconds
+from psapwatch.phases import seconds
 from psapwatch.verdict import Outcome, Verdict
 
 PATHS_IN_FULL_MAX: Final = 1_000
@@ -122,8 +122,15 @@ class PathMetrics:
             self._show(labels_of(path))
         self._count(paths)
 
-    def attempt(self, path: Path, check: Check, evidence: Evidence, verdict: Verdict) -> None:
-        """Count one attempt and take its verdict."""
+    def attempt(
+        self,
+        path: Path,
+        check: Check,
+        evidence: Evidence,
+        verdict: Verdict,
+        answered_after_s: float | None,
+    ) -> None:
+        """Count one attempt and take its verdict; ``None`` where no final response came in time."""
         key = (*labels_of(path), check.name)
         cell = self._cells.get(key)
         if cell is None:  # a confirm attempt of a check that is not scheduled on this path
@@ -136,7 +143,8 @@ class PathMetrics:
         if verdict.passed or verdict.failed:
             is_up = cell.judge(evidence.leg, passed=verdict.passed, at=evidence.started_at)
             self._up.at(*key).set(float(is_up))
-        self._answered(key, evidence)
+        if answered_after_s is not None:
+            self._answered(key, evidence, answered_after_s)
         shown = evidence.last(Kind.TLS_UP)
         not_after = seconds(shown.get("not_after")) if shown else None
         if not_after:
@@ -178,14 +186,11 @@ class PathMetrics:
         _psap, _path, firewall, transport, check = key
         return self._response.at(*((firewall, transport, check) if self._pooled else key))
 
-    def _answered(self, key: Labels, evidence: Evidence) -> None:
-        duration = response_time(evidence)
-        if duration is not None:
-            local_part = evidence.call_id.partition("@")[0]
-            ended_at = evidence.started_at + evidence.duration_s
-            self._response_of(key).observe(
-                duration, exemplar("call_id", local_part, duration, ended_at)
-            )
+    def _answered(self, key: Labels, evidence: Evidence, after_s: float) -> None:
+        local_part = evidence.call_id.partition("@")[0]
+        ended_at = evidence.started_at + evidence.duration_s
+        shown = exemplar("call_id", local_part, after_s, ended_at)
+        self._response_of(key).observe(after_s, shown)
 
     def _show(self, labels: Labels) -> None:
         worst = max(self._states.get(labels, {}).values(), key=_badness, default="unknown")
