@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
 Params = tuple[tuple[str, str | None], ...]
 """Parameters in order: lower-case name, and the value or None where there is no ``=``."""
 
+URIS_KEPT: Final = 1024
+"""URIs whose reading is remembered: a prober meets the same few in every message."""
 _PORT_MAX: Final = 65_535
 _WHY_TEXT_MAX: Final = 60
 
@@ -22,7 +25,7 @@ _ESCAPED: Final = r"%[0-9A-Fa-f]{2}"
 _UNRESERVED: Final = r"A-Za-z0-9\-_.!~*'()"
 _HOST: Final = r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+"
 _QUOTED: Final = r'"(?:[^"\\]++|\\.)*+"'
-_TOKEN: Final = r"!%'*+\-.0-9A-Z_`a-z~"
+_TCHARS: Final = r"!%'*+\-.0-9A-Z_`a-z~"
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):([!#-;=?-~]++)")  # visible, none of <>"
 _SIP_URI: Final = re.compile(
@@ -32,13 +35,13 @@ _SIP_URI: Final = re.compile(
     rf"(?:\?((?:[{_UNRESERVED}\[\]/?:+$&=]|{_ESCAPED})++))?"
 )
 _TEL_URI: Final = re.compile(r"(\+?[0-9A-Fa-f*#\-.()]++)((?:;[^;\s]++)*+)")
-_NAME_ADDR: Final = re.compile(rf"(?:({_QUOTED})\s*|([{_TOKEN}\s]*+))<([^<>\s]++)>", re.DOTALL)
+_NAME_ADDR: Final = re.compile(rf"(?:({_QUOTED})\s*|([{_TCHARS}\s]*+))<([^<>\s]++)>", re.DOTALL)
 _ADDR_SPEC: Final = re.compile(r'[^<>"\s;?,]++')
 _PARAM: Final = re.compile(
     rf'\s*;\s*([^\s;,="<>]++)(?:\s*=\s*({_QUOTED}|[^\s;,"<>]++))?', re.DOTALL
 )
 _VIA: Final = re.compile(
-    rf"SIP\s*/\s*2\.0\s*/\s*([{_TOKEN}]++)\s++({_HOST})(?:\s*:\s*([0-9]+))?", re.IGNORECASE
+    rf"SIP\s*/\s*2\.0\s*/\s*([{_TCHARS}]++)\s++({_HOST})(?:\s*:\s*([0-9]+))?", re.IGNORECASE
 )
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 
@@ -114,6 +117,7 @@ class Via:
         return self.text
 
 
+@lru_cache(maxsize=URIS_KEPT)
 def parse_uri(text: str) -> Uri:
     """Read a URI; schemes other than sip, sips, tel and urn are kept as scheme and text.
 
@@ -178,7 +182,7 @@ def parse_via(text: str) -> Via:
 
 def unquote(text: str) -> str:
     """Take a quoted string out of its quotes; anything else stays as it is."""
-    if len(text) < 2 or text[0] != '"' or text[-1] != '"':  # noqa: PLR2004 - a pair of quotes
+    if len(text) < 2 or text[0] != '"' or text[-1] != '"':
         return text
     return _QUOTED_PAIR.sub(r"\1", text[1:-1]) if "\\" in text else text[1:-1]
 

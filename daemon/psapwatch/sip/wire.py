@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
 from aiosipua import SipMessage
 
-from psapwatch.sip.uri import BadUri, NameAddr, Via, parse_name_addr, parse_uri, parse_via
+from psapwatch.sip.message import LISTS, Headers, Message, Request, Response, split_list
+from psapwatch.sip.uri import parse_uri
 
-Headers = tuple[tuple[str, str], ...]
-"""Header fields in order: the name (compact forms made long) and the value, unfolded."""
+__all__ = [
+    "Headers",
+    "Malformed",
+    "Message",
+    "Request",
+    "Response",
+    "StreamFramer",
+    "call_id_of",
+    "parse",
+    "serialize",
+]
 
 HEADER_OCTETS_MAX: Final = 16_384
 BODY_OCTETS_MAX: Final = 65_535
@@ -27,8 +36,7 @@ _CSEQ_MAX: Final = 2**32 - 1
 _WHY_MAX: Final = 120
 _PEEK_MAX: Final = 128
 
-_TOKEN: Final = r"[!%'*+\-.0-9A-Z_`a-z~]"
-_IS_TOKEN: Final = re.compile(rf"{_TOKEN}++")
+_IS_TOKEN: Final = re.compile(r"[!%'*+\-.0-9A-Z_`a-z~]++")
 _STATUS_LINE: Final = re.compile(rb"SIP/2\.0 ([1-6][0-9]{2})(?: ([^\r\n]*+))?", re.IGNORECASE)
 _REQUEST_LINE: Final = re.compile(
     rb"([!%'*+\-.0-9A-Z_`a-z~]++) ([!#-;=?-~]++) SIP/2\.0", re.IGNORECASE
@@ -39,9 +47,7 @@ _HEADER_LINES: Final = re.compile(
 _LENGTHS: Final = re.compile(
     rb"\r\n(?:content-length|l)[ \t]*+:((?:[^\r\n]|\r\n[ \t])*+)", re.IGNORECASE
 )
-_CSEQ: Final = re.compile(rf"([0-9]{{1,10}})\s+({_TOKEN}++)")
 _CALL_ID: Final = re.compile(r"[^\s\x00-\x1f\x7f]++")
-_ELEMENT: Final = re.compile(r'(?:[^",<]++|"(?:[^"\\]++|\\.)*+"?+|<[^>]*+>?+)++', re.DOTALL)
 
 _PEEK_CALL_ID: Final = re.compile(
     rb"\n(?:call-id|i)[ \t]*+:(?:\r?\n)?[ \t]*+([^\s]++)", re.IGNORECASE
@@ -89,32 +95,6 @@ _LONG_NAME: Final = {
 }
 """The IANA table of compact forms (RFC 3261 7.3.3 and the RFCs that added to it)."""
 
-_LISTS: Final = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "accept-language",
-        "alert-info",
-        "allow",
-        "allow-events",
-        "call-info",
-        "contact",
-        "error-info",
-        "geolocation",
-        "history-info",
-        "path",
-        "proxy-require",
-        "record-route",
-        "require",
-        "route",
-        "supported",
-        "unsupported",
-        "via",
-        "warning",
-    }
-)
-"""Headers whose value is a comma-separated list; challenges and dates are not among them."""
-
 _ONCE: Final = ("from", "to", "call-id", "cseq")
 
 
@@ -133,80 +113,6 @@ class Malformed(ValueError):
         self.cseq_method = _peek(_PEEK_CSEQ, head)
         code = _PEEK_CODE.match(head)
         self.code = int(code[1]) if code else 0
-
-
-class _Fields:
-    """What a request and a response can both be asked; looked up once, then kept."""
-
-    __slots__ = ()
-    headers: Headers
-    _index: dict[str, tuple[str, ...]]
-
-    def header(self, name: str) -> str | None:
-        """Return the first value of a header (of a list, its first element), or None."""
-        values = self.all(name)
-        return values[0] if values else None
-
-    def all(self, name: str) -> tuple[str, ...]:
-        """Return every value of a header, lists split at their commas."""
-        if not self._index:
-            self._index.update(_index_of(self.headers))
-        return self._index.get(name.lower(), ())
-
-    @property
-    def call_id(self) -> str:
-        """The Call-ID."""
-        return self.header("call-id") or ""
-
-    @property
-    def cseq(self) -> tuple[int, str]:
-        """The sequence number and the method; ``(0, "")`` where a message of ours has none."""
-        match = _CSEQ.fullmatch(self.header("cseq") or "")
-        return (int(match[1]), match[2]) if match else (0, "")
-
-    @property
-    def vias(self) -> tuple[Via, ...]:
-        """The Via values, topmost first."""
-        return tuple(map(parse_via, self.all("via")))
-
-    @property
-    def from_tag(self) -> str:
-        """The tag of From, or ``""``."""
-        return _address(self.header("from")).tag
-
-    @property
-    def to_tag(self) -> str:
-        """The tag of To, or ``""``."""
-        return _address(self.header("to")).tag
-
-
-@dataclass(frozen=True, slots=True)
-class Request(_Fields):
-    """A SIP request."""
-
-    method: str
-    uri: str
-    headers: Headers
-    body: bytes = b""
-    _index: dict[str, tuple[str, ...]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Response(_Fields):
-    """A SIP response."""
-
-    code: int
-    reason: str
-    headers: Headers
-    body: bytes = b""
-    _index: dict[str, tuple[str, ...]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-
-
-Message = Request | Response
 
 
 def parse(octets: bytes, *, stream: bool = False) -> Message:
@@ -239,7 +145,7 @@ def serialize(message: Message) -> bytes:
             raise ValueError(f"not a request line: {message.method[:20]!r} {message.uri[:80]!r}")
         lines = [f"{message.method} {message.uri} SIP/2.0"]
     else:
-        if not 100 <= message.code <= 699:  # noqa: PLR2004 - RFC 3261 25.1 Status-Code
+        if not 100 <= message.code <= 699:
             raise ValueError(f"not a status code: {message.code}")
         lines = [f"SIP/2.0 {message.code} {message.reason}"]
     for name, value in message.headers:
@@ -309,23 +215,6 @@ class StreamFramer:
         return message
 
 
-def split_list(value: str) -> list[str]:
-    """Split a header value at the commas outside quotes and angle brackets."""
-    if "," not in value:
-        return [value.strip()]
-    if '"' not in value and "<" not in value:
-        return [item.strip() for item in value.split(",")]
-    items: list[str] = []
-    start = 0
-    while True:
-        match = _ELEMENT.match(value, start)
-        end = match.end() if match else start
-        items.append(value[start:end].strip())
-        if end == len(value):
-            return items
-        start = end + 1
-
-
 def _read(octets: bytes, *, stream: bool) -> Message:
     end = octets.find(b"\r\n\r\n", 0, HEADER_OCTETS_MAX + 4)
     if end < 0:
@@ -356,16 +245,17 @@ def _read(octets: bytes, *, stream: bool) -> Message:
         return response
     assert request is not None
     method, uri = request[1].decode(), request[2].decode()
-    received = Request(method, uri, headers, codec.body)
-    if _check(received) != method:
-        raise Malformed("CSeq is of another method", octets)
     if parse_uri(uri).headers:
         raise Malformed("headers in the Request-URI", octets)
+    received = Request(method, uri, headers, codec.body)
+    _check(received)
+    if received.cseq[1] != method:
+        raise Malformed("CSeq is of another method", octets)
     return received
 
 
-def _check(message: Message) -> str:
-    """Refuse what the transaction layer could not work with; return the method of CSeq."""
+def _check(message: Message) -> None:
+    """Refuse what the transaction layer could not work with; what is read here stays known."""
     for name in _ONCE:
         count = len(message.all(name))
         if count != 1:
@@ -378,7 +268,6 @@ def _check(message: Message) -> str:
     if not 0 < len(message.all("via")) <= VIAS_MAX:
         raise ValueError(f"{len(message.all('via'))} Via values")
     _ = message.vias, message.from_tag, message.to_tag  # each raises BadUri
-    return method
 
 
 def _headers_of(grouped: Iterable[tuple[str, list[str]]], *, rejoin: bool) -> Headers:
@@ -386,20 +275,9 @@ def _headers_of(grouped: Iterable[tuple[str, list[str]]], *, rejoin: bool) -> He
     flat: list[tuple[str, str]] = []
     for written, values in grouped:
         name = _LONG_NAME.get(written.lower(), written)
-        if rejoin and len(values) > 1 and name.lower() in _LISTS:
-            flat.append((name, ", ".join(values)))
-        else:
-            flat.extend((name, value) for value in values)
+        whole = rejoin and len(values) > 1 and name.lower() in LISTS
+        flat.extend((name, value) for value in (split_list(", ".join(values)) if whole else values))
     return tuple(flat)
-
-
-def _index_of(headers: Headers) -> dict[str, tuple[str, ...]]:
-    index: dict[str, tuple[str, ...]] = {}
-    for name, value in headers:
-        key = name.lower()
-        values = tuple(split_list(value)) if key in _LISTS else (value,)
-        index[key] = index.get(key, ()) + values
-    return index
 
 
 def _body_length(head: bytes) -> int | None:
@@ -417,12 +295,6 @@ def _body_length(head: bytes) -> int | None:
     if int(length) > BODY_OCTETS_MAX:
         raise Malformed(f"Content-Length {length!r}", head)
     return int(length)
-
-
-def _address(value: str | None) -> NameAddr:
-    if value is None:
-        raise BadUri("no value")
-    return parse_name_addr(value)
 
 
 def _why_start_line(line: bytes) -> str:

@@ -1,0 +1,168 @@
+"""A SIP request and a SIP response as frozen data, and what can be asked of them (layer L1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from psapwatch.sip.uri import BadUri, Via, parse_name_addr, parse_via
+
+Headers = tuple[tuple[str, str], ...]
+"""Header fields in order: name and value. ``parse`` gives long names and one element each."""
+
+LISTS: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "alert-info",
+        "allow",
+        "allow-events",
+        "call-info",
+        "contact",
+        "error-info",
+        "geolocation",
+        "history-info",
+        "path",
+        "proxy-require",
+        "record-route",
+        "require",
+        "route",
+        "supported",
+        "unsupported",
+        "via",
+        "warning",
+    }
+)
+"""Headers whose value is a comma-separated list; challenges and dates are not among them."""
+
+_CSEQ: Final = re.compile(r"([0-9]{1,10})\s+([!%'*+\-.0-9A-Z_`a-z~]++)")
+_ELEMENT: Final = re.compile(r'(?:[^",<]++|"(?:[^"\\]++|\\.)*+"?+|<[^>]*+>?+)++', re.DOTALL)
+
+
+class _Fields:
+    """What can be asked of both; each answer is looked up once and kept in ``_known``."""
+
+    __slots__ = ()
+    headers: Headers
+    _known: dict[str, Any]
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of a header (of a list, its first element), or None."""
+        values = self.all(name)
+        return values[0] if values else None
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return every value of a header, lists split at their commas."""
+        index: Mapping[str, tuple[str, ...]] | None = self._known.get("index")
+        if index is None:
+            index = self._known["index"] = index_of(self.headers)
+        return index.get(name.lower(), ())
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID, or ``""``."""
+        return self.header("call-id") or ""
+
+    @property
+    def cseq(self) -> tuple[int, str]:
+        """The sequence number and the method; ``(0, "")`` where there is no such header."""
+        known: tuple[int, str] | None = self._known.get("cseq")
+        if known is None:
+            match = _CSEQ.fullmatch(self.header("cseq") or "")
+            known = self._known["cseq"] = (int(match[1]), match[2]) if match else (0, "")
+        return known
+
+    @property
+    def vias(self) -> tuple[Via, ...]:
+        """The Via values, topmost first.
+
+        Raises:
+            BadUri: one of them cannot be read; not in a message that came from ``parse``.
+        """
+        known: tuple[Via, ...] | None = self._known.get("vias")
+        if known is None:
+            known = self._known["vias"] = tuple(map(parse_via, self.all("via")))
+        return known
+
+    @property
+    def from_tag(self) -> str:
+        """The tag of From, or ``""``."""
+        return self._tag("from")
+
+    @property
+    def to_tag(self) -> str:
+        """The tag of To, or ``""``."""
+        return self._tag("to")
+
+    def _tag(self, name: str) -> str:
+        known: str | None = self._known.get(name)
+        if known is None:
+            value = self.header(name)
+            if value is None:
+                raise BadUri(f"no {name} header")
+            known = self._known[name] = parse_name_addr(value).tag
+        return known
+
+
+def _nothing_known() -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Request(_Fields):
+    """A SIP request."""
+
+    method: str
+    uri: str
+    headers: Headers
+    body: bytes = b""
+    _known: dict[str, Any] = field(
+        default_factory=_nothing_known, init=False, repr=False, compare=False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Response(_Fields):
+    """A SIP response."""
+
+    code: int
+    reason: str
+    headers: Headers
+    body: bytes = b""
+    _known: dict[str, Any] = field(
+        default_factory=_nothing_known, init=False, repr=False, compare=False
+    )
+
+
+Message = Request | Response
+
+
+def index_of(headers: Headers) -> dict[str, tuple[str, ...]]:
+    """Gather values under lower-case names, lists split."""
+    gathered: dict[str, list[str]] = {}
+    for name, value in headers:
+        key = name.lower()
+        values = gathered.setdefault(key, [])
+        if key in LISTS and "," in value:
+            values.extend(split_list(value))
+        else:
+            values.append(value)
+    return {key: tuple(values) for key, values in gathered.items()}
+
+
+def split_list(value: str) -> list[str]:
+    """Split a header value at the commas outside quotes and angle brackets."""
+    if '"' not in value and "<" not in value:
+        return [item.strip() for item in value.split(",")]
+    items: list[str] = []
+    start = 0
+    while True:
+        match = _ELEMENT.match(value, start)
+        end = match.end() if match else start
+        items.append(value[start:end].strip())
+        if end == len(value):
+            return items
+        start = end + 1
