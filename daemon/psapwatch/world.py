@@ -160,6 +160,41 @@ class Post(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class OpenCall:
+    """The ledger row of one test call: enough to end it after a crash (detection.md 7)."""
+
+    call_id: str
+    psap: str
+    path: str
+    firewall: str
+    transport: TransportName
+    local: Address
+    peer: Address
+    octets: bytes
+    """The INVITE exactly as sent."""
+    invited_at: float
+    """Unix seconds."""
+    answer: bytes = b""
+    """The 2xx exactly as received, once there was one: ACK and BYE are built from it."""
+
+
+class CallLedger(Protocol):
+    """Which test calls are open, on disk before they are on the wire."""
+
+    async def open_call(self, row: OpenCall) -> None:
+        """Commit the row; return only then. Raises when it is not committed within 1 s."""
+        ...
+
+    def note_answer(self, call_id: str, octets: bytes) -> None:
+        """Keep the 2xx of an open call."""
+        ...
+
+    def close_call(self, call_id: str, how: str, at: float) -> None:
+        """The call has ended; ``at`` is Unix seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """Clock, entropy, network, resolver and post: all that the daemon knows of the outside."""
 

@@ -142,7 +142,7 @@ class ClientTransaction:
         self.repeats = 0
         self._reliable = reliable
         self._ack = ack
-        self._table = INVITE if method == "INVITE" else NON_INVITE
+        self._table = INVITE if self.method == "INVITE" else NON_INVITE
         self._interval = T1
         self._timers: dict[Input, float] = {}
         self._out: list[bytes] = []

@@ -1,0 +1,297 @@
+"""From evidence to a verdict: rules tried from the outside in, the first that sees something wins.
+
+``diagnose`` is total and deterministic and needs no network (layer L1). One attempt alone never
+yields a differential cause (``invite_blocked`` and its like): those take a case with its battery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from psapwatch.evidence import Evidence, Kind, Observation
+from psapwatch.responses import meaning_of
+from psapwatch.verdict import Cause, Outcome, Plane, Verdict
+
+ADMIN_PROHIBITED: Final = frozenset({(4, 3, 9), (4, 3, 10), (4, 3, 13), (6, 1, 1), (6, 1, 5), (6, 1, 6)})
+"""RFC 1812 5.2.7.1 and RFC 1122; RFC 4443 3.1: a filter says that it filters."""
+_PORT_UNREACHABLE: Final = frozenset({(4, 3, 3), (6, 1, 4)})
+_TOO_BIG: Final = frozenset({(4, 3, 4), (6, 2, 0)})
+_UNREACHABLE: Final = frozenset({(4, 3), (6, 1)})
+
+REPEATS_ACK_LOST: Final = 3
+"""2xx repeated this often after our ACK: the ACK does not arrive (13.3.1.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Who usually answers on a path and how; evidence is compared with it, never with a guess."""
+
+    usual_code: int = 0
+    server: str = ""
+    source: str = ""
+
+    @property
+    def usual_pass(self) -> bool:
+        """Whether this path used to answer 2xx."""
+        return self.usual_code // 100 == 2  # noqa: PLR2004
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """All that a verdict may rest on: one attempt's evidence and its path's baseline."""
+
+    evidence: Evidence
+    baseline: Baseline = Baseline()
+
+    @property
+    def final(self) -> Observation | None:
+        """The last final response that came in time."""
+        found = None
+        for seen in self.evidence.of(Kind.RESPONSE):
+            code = seen["code"]
+            on_time = not seen["late"]
+            if isinstance(code, int) and code >= 200 and on_time and not _is_cancelled(seen, found):  # noqa: PLR2004
+                found = seen
+        return found
+
+
+Finding = tuple[Outcome, Cause, Plane, str]
+Rule = Callable[[Case], Finding | None]
+
+
+def diagnose(case: Case) -> Verdict:
+    """Judge one case; every case gets exactly one verdict."""
+    for rule in RULES:
+        finding = rule(case)
+        if finding is not None:
+            outcome, cause, plane, why = finding
+            return Verdict(outcome, cause, plane, why)
+    return Verdict(
+        Outcome.INCONCLUSIVE, Cause.UNKNOWN, Plane.SELF, "nothing was seen that any rule explains"
+    )
+
+
+def _is_cancelled(seen: Observation, before: Observation | None) -> bool:
+    """A 487 that only answers our own CANCEL says nothing new."""
+    return seen["code"] == 487 and before is not None  # noqa: PLR2004
+
+
+def _our_fault(case: Case) -> Finding | None:
+    seen = case.evidence.first(Kind.LOCAL_ERROR)
+    if seen is None or case.final is not None:
+        return None
+    why = f"our own side failed: {seen['error']} {seen.get('detail') or ''}".rstrip()
+    return Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why
+
+
+def _not_tried(case: Case) -> Finding | None:
+    seen = case.evidence.first(Kind.NOT_TRIED)
+    if seen is None:
+        return None
+    return Outcome.INCONCLUSIVE, Cause.NONE, Plane.SELF, f"not tried: {seen['why']}"
+
+
+def _unsafe(case: Case) -> Finding | None:
+    """The path carries calls, to something that looks like a person: degraded, and never again."""
+    seen = case.evidence.first(Kind.UNSAFE)
+    if seen is None:
+        return None
+    why = f"the test call met what looks like a person ({seen['why']}: {seen.get('detail')})"
+    return Outcome.DEGRADED, Cause.UNSAFE_ANSWER, Plane.SIGNALLING, why
+
+
+def _name(case: Case) -> Finding | None:
+    seen = case.evidence.first(Kind.NAME_ERROR)
+    if seen is None:
+        return None
+    why = f"{seen['name']} does not resolve ({seen['error']})"
+    if case.final is not None:
+        return Outcome.DEGRADED, Cause.NAME_RESOLUTION, Plane.NAME, f"{why}; its last address answers"
+    return Outcome.FAIL, Cause.NAME_RESOLUTION, Plane.NAME, why
+
+
+def _icmp(case: Case) -> Finding | None:
+    if case.final is not None:
+        return None
+    for seen in case.evidence.of(Kind.ICMP):
+        family, kind, code = seen["family"], seen["icmp_type"], seen["code"]
+        by = f"ICMPv{family} {kind}/{code} from {seen['offender']}"
+        if (family, kind, code) in ADMIN_PROHIBITED:
+            return Outcome.FAIL, Cause.EXPLICIT_REJECT, Plane.PATH, f"administratively prohibited: {by}"
+        if (family, kind, code) in _PORT_UNREACHABLE:
+            return Outcome.FAIL, Cause.CONNECTION_REFUSED, Plane.PATH, f"nobody listens there: {by}"
+        if (family, kind, code) in _TOO_BIG:
+            return Outcome.FAIL, Cause.LARGE_MESSAGE_UDP_LOST, Plane.PATH, f"too big for the path: {by}"
+        if (family, kind) in _UNREACHABLE:
+            return Outcome.FAIL, Cause.UNREACHABLE, Plane.PATH, f"unreachable: {by}"
+    return None
+
+
+_CONNECT_FAILURES: Final = {
+    "refused": (Cause.CONNECTION_REFUSED, "the connection was refused (RST)"),
+    "timeout": (Cause.CALLS_BLOCKED, "no answer to the connection attempt (SYN)"),
+    "unreachable": (Cause.UNREACHABLE, "no route to the far end"),
+    "reset": (Cause.EXPLICIT_REJECT, "the connection was reset while it was made"),
+}
+_LOSSES: Final = {
+    "reset": (Cause.EXPLICIT_REJECT, "the connection was reset in mid-transaction"),
+    "closed": (Cause.SERVICE_UNAVAILABLE, "the far end closed the connection without an answer"),
+    "timeout": (Cause.CALLS_BLOCKED, "the connection went silent"),
+}
+
+
+def _connect(case: Case) -> Finding | None:
+    seen = case.evidence.first(Kind.CONNECT_FAILED)
+    if seen is None:
+        return None
+    cause, why = _CONNECT_FAILURES.get(str(seen["error"]), (Cause.UNREACHABLE, "no connection"))
+    return Outcome.FAIL, cause, Plane.PATH, why
+
+
+def _tls(case: Case) -> Finding | None:
+    seen = case.evidence.first(Kind.TLS_FAILED)
+    if seen is None:
+        return None
+    error, detail = str(seen["error"]), str(seen.get("detail") or "")
+    if seen.get("ours"):
+        why = f"the far end refused our certificate: {detail}"
+        return Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.TLS, why
+    if error in ("certificate", "name"):
+        return Outcome.FAIL, Cause.TLS_CERTIFICATE, Plane.TLS, f"its certificate: {detail}"
+    why = f"TLS could not be set up ({error}{': ' + detail if detail else ''})"
+    return Outcome.FAIL, Cause.TLS_FAILURE, Plane.TLS, why
+
+
+def _lost(case: Case) -> Finding | None:
+    seen = case.evidence.first(Kind.CONNECTION_LOST)
+    if seen is None or case.final is not None:
+        return None
+    cause, why = _LOSSES.get(str(seen["error"]), _LOSSES["closed"])
+    return Outcome.FAIL, cause, Plane.PATH, why
+
+
+def _silence(case: Case) -> Finding | None:
+    seen = case.evidence.first(Kind.SILENT)
+    if seen is None or case.final is not None:
+        return None
+    after = float(seen["after_s"] or 0.0)
+    provisional = next(
+        (each for each in case.evidence.of(Kind.RESPONSE) if not each["late"]), None
+    )
+    if provisional is not None:
+        why = f"{provisional['code']} and then nothing for {after:.1f} s"
+        return Outcome.FAIL, Cause.FINAL_RESPONSE_LOST, Plane.SIGNALLING, why
+    unreadable = case.evidence.first(Kind.MALFORMED)
+    if unreadable is not None:
+        why = f"answered, but not in well-formed SIP: {unreadable['why']}"
+        return Outcome.DEGRADED, Cause.MALFORMED_RESPONSE, Plane.SIGNALLING, why
+    why = f"no answer to {seen['method']} within {after:.1f} s"
+    return Outcome.FAIL, Cause.CALLS_BLOCKED, Plane.PATH, why
+
+
+def _forked(case: Case) -> Finding | None:
+    if case.evidence.first(Kind.FORKED) is None:
+        return None
+    why = "two answering points took one call (i3 forbids forking)"
+    return Outcome.FAIL, Cause.MISROUTED, Plane.SIGNALLING, why
+
+
+def _refused_credentials(case: Case) -> Finding | None:
+    challenges = [
+        seen for seen in case.evidence.of(Kind.RESPONSE) if seen["code"] in (401, 407)
+    ]
+    if len(challenges) < 2:  # noqa: PLR2004 - the second one answers our credentials
+        return None
+    why = f"our credentials were refused ({challenges[-1]['code']} twice)"
+    return Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SIGNALLING, why
+
+
+def _response(case: Case) -> Finding | None:
+    """Any final response but a 2xx."""
+    final = case.final
+    if final is None:
+        return None
+    code, method = int(final["code"] or 0), str(final["method"])
+    outcome, cause, words = meaning_of(
+        code,
+        method,
+        usual_pass=case.baseline.usual_pass,
+        retry_after=bool(final.get("retry_after")),
+    )
+    if outcome is Outcome.PASS:
+        return None
+    return outcome, cause, Plane.SIGNALLING, f"{code} to {method}: {words}"
+
+
+_ANSWERS: Final = {
+    "refused": (Cause.TEST_CALL_REFUSED, "answered, but refuses the test's media (port 0)"),
+    "no_sdp": (Cause.TEST_CALL_REFUSED, "answered without SDP"),
+    "source": (Cause.MALFORMED_RESPONSE, "answers as loopback source where it must mirror"),
+    "bad": (Cause.MALFORMED_RESPONSE, "answered with SDP that is no loopback answer"),
+}
+
+
+def _answer(case: Case) -> Finding | None:
+    seen = case.evidence.first(Kind.ANSWER)
+    row = _ANSWERS.get(str(seen["what"])) if seen is not None else None
+    return None if row is None else (Outcome.DEGRADED, row[0], Plane.MEDIA, row[1])
+
+
+def _ack(case: Case) -> Finding | None:
+    repeated = [
+        int(seen["count"] or 0)
+        for seen in case.evidence.of(Kind.REPEATED)
+        if str(seen["code"]).startswith("2")
+    ]
+    if max(repeated, default=0) < REPEATS_ACK_LOST or case.evidence.first(Kind.ANSWER) is None:
+        return None
+    why = f"the 2xx came {max(repeated)} times again: our ACK does not arrive"
+    return Outcome.DEGRADED, Cause.ACK_LOST, Plane.SIGNALLING, why
+
+
+def _teardown(case: Case) -> Finding | None:
+    seen = case.evidence.first(Kind.TEARDOWN_FAILED)
+    if seen is None:
+        return None
+    why = f"{seen['method']} stayed without effect: {seen['why']}"
+    return Outcome.DEGRADED, Cause.TEARDOWN_BLOCKED, Plane.SIGNALLING, why
+
+
+def _elsewhere(case: Case) -> Finding | None:
+    """The right branch from the wrong address is never sole proof (RFC 3261 18.1.2 asks no source)."""
+    final = case.final
+    if final is None or final["from_peer"]:
+        return None
+    why = f"the answer came from {final['source']}, not from where the request went"
+    return Outcome.DEGRADED, Cause.UNREACHABLE, Plane.PATH, why
+
+
+def _pass(case: Case) -> Finding | None:
+    final = case.final
+    if final is None:
+        return None
+    why = f"{final['code']} to {final['method']} after {float(final['phase_s'] or 0.0) * 1000:.1f} ms"
+    return Outcome.PASS, Cause.NONE, Plane.SIGNALLING, why
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    _not_tried,
+    _our_fault,
+    _unsafe,
+    _name,
+    _icmp,  # before _connect: an ICMP error names who rejects
+    _connect,
+    _tls,
+    _lost,
+    _forked,
+    _silence,
+    _refused_credentials,
+    _response,
+    _answer,
+    _ack,
+    _teardown,
+    _elsewhere,
+    _pass,
+)
