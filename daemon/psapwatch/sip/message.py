@@ -12,6 +12,9 @@ from psapwatch.sip.uri import BadUri, Via, parse_name_addr, parse_via
 Headers = tuple[tuple[str, str], ...]
 """Header fields in order: name and value. ``parse`` gives long names and one element each."""
 
+Index = Mapping[str, tuple[str, ...]]
+"""Header values by lower-case name, lists split."""
+
 LISTS: Final = frozenset(
     {
         "accept",
@@ -38,6 +41,12 @@ LISTS: Final = frozenset(
 )
 """Headers whose value is a comma-separated list; challenges and dates are not among them."""
 
+VIAS_MAX: Final = 70
+"""As many as Max-Forwards lets a message collect (RFC 3261 8.1.1.6)."""
+_CSEQ_MAX: Final = 2**32 - 1
+_ONCE: Final = ("from", "to", "call-id", "cseq")
+
+_CALL_ID: Final = re.compile(r"[^\s\x00-\x1f\x7f]++")
 _CSEQ: Final = re.compile(r"([0-9]{1,10})\s+([!%'*+\-.0-9A-Z_`a-z~]++)")
 _ELEMENT: Final = re.compile(r'(?:[^",<]++|"(?:[^"\\]++|\\.)*+"?+|<[^>]*+>?+)++', re.DOTALL)
 
@@ -56,9 +65,9 @@ class _Fields:
 
     def all(self, name: str) -> tuple[str, ...]:
         """Return every value of a header, lists split at their commas."""
-        index: Mapping[str, tuple[str, ...]] | None = self._known.get("index")
+        index: Index | None = self._known.get("index")
         if index is None:
-            index = self._known["index"] = index_of(self.headers)
+            index = self._known["index"] = _index_of(self.headers)
         return index.get(name.lower(), ())
 
     @property
@@ -140,7 +149,35 @@ class Response(_Fields):
 Message = Request | Response
 
 
-def index_of(headers: Headers) -> dict[str, tuple[str, ...]]:
+def check(message: Message, index: Index) -> None:
+    """Refuse what the transaction layer could not work with; what is read here stays known.
+
+    Raises:
+        ValueError: a required header is missing, doubled or cannot be read.
+    """
+    for name in _ONCE:
+        if len(index.get(name, ())) != 1:
+            raise ValueError(f"{len(index.get(name, ()))} {name} headers")
+    if not _CALL_ID.fullmatch(index["call-id"][0]):
+        raise ValueError("bad Call-ID")
+    cseq = _CSEQ.fullmatch(index["cseq"][0])
+    if cseq is None or int(cseq[1]) > _CSEQ_MAX:
+        raise ValueError("bad CSeq")
+    vias = index.get("via", ())
+    if not 0 < len(vias) <= VIAS_MAX:
+        raise ValueError(f"{len(vias)} Via values")
+    message._known.update(  # noqa: SLF001 - within the module
+        {
+            "index": index,
+            "cseq": (int(cseq[1]), cseq[2]),
+            "vias": tuple(map(parse_via, vias)),
+            "from": parse_name_addr(index["from"][0]).tag,
+            "to": parse_name_addr(index["to"][0]).tag,
+        }
+    )
+
+
+def _index_of(headers: Headers) -> Index:
     """Gather values under lower-case names, lists split."""
     gathered: dict[str, list[str]] = {}
     for name, value in headers:

@@ -13,7 +13,16 @@ from typing import Final
 
 from aiosipua import SipMessage
 
-from psapwatch.sip.message import LISTS, Headers, Message, Request, Response, split_list
+from psapwatch.sip.message import (
+    LISTS,
+    Headers,
+    Index,
+    Message,
+    Request,
+    Response,
+    check,
+    split_list,
+)
 from psapwatch.sip.uri import parse_uri
 
 __all__ = [
@@ -30,9 +39,6 @@ __all__ = [
 
 HEADER_OCTETS_MAX: Final = 16_384
 BODY_OCTETS_MAX: Final = 65_535
-VIAS_MAX: Final = 70
-"""As many as Max-Forwards lets a message collect (RFC 3261 8.1.1.6)."""
-_CSEQ_MAX: Final = 2**32 - 1
 _WHY_MAX: Final = 120
 _PEEK_MAX: Final = 128
 
@@ -47,7 +53,6 @@ _HEADER_LINES: Final = re.compile(
 _LENGTHS: Final = re.compile(
     rb"\r\n(?:content-length|l)[ \t]*+:((?:[^\r\n]|\r\n[ \t])*+)", re.IGNORECASE
 )
-_CALL_ID: Final = re.compile(r"[^\s\x00-\x1f\x7f]++")
 
 _PEEK_CALL_ID: Final = re.compile(
     rb"\n(?:call-id|i)[ \t]*+:(?:\r?\n)?[ \t]*+([^\s]++)", re.IGNORECASE
@@ -94,8 +99,6 @@ _LONG_NAME: Final = {
     "via": "Via",
 }
 """The IANA table of compact forms (RFC 3261 7.3.3 and the RFCs that added to it)."""
-
-_ONCE: Final = ("from", "to", "call-id", "cseq")
 
 
 class Malformed(ValueError):
@@ -234,50 +237,41 @@ def _read(octets: bytes, *, stream: bool) -> Message:
         length = len(octets) - end - 4
     elif end + 4 + length > len(octets):
         raise Malformed("truncated", octets)
-    if status:  # a version in lower case is legal (RFC 3261 7.1), but aiosipua looks for SIP/
+    if (
+        not octets.startswith(b"SIP") and status
+    ):  # a version in lower case is legal (RFC 3261 7.1), but aiosipua looks for SIP/
         octets = b"SIP" + octets[3:]
     codec = SipMessage.parse(octets[: end + 4 + length])
-    headers = _headers_of(codec.headers.items(), rejoin=b"\\" in octets[:end])
+    headers, index = _fields_of(codec.headers.items(), rejoin=b"\\" in octets[:end])
     if status:
         reason = (status[2] or b"").decode(errors="replace")
         response = Response(int(status[1]), reason, headers, codec.body)
-        _check(response)
+        check(response, index)
         return response
     assert request is not None
     method, uri = request[1].decode(), request[2].decode()
     if parse_uri(uri).headers:
         raise Malformed("headers in the Request-URI", octets)
     received = Request(method, uri, headers, codec.body)
-    _check(received)
+    check(received, index)
     if received.cseq[1] != method:
         raise Malformed("CSeq is of another method", octets)
     return received
 
 
-def _check(message: Message) -> None:
-    """Refuse what the transaction layer could not work with; what is read here stays known."""
-    for name in _ONCE:
-        count = len(message.all(name))
-        if count != 1:
-            raise ValueError(f"{count} {name} headers")
-    if not _CALL_ID.fullmatch(message.call_id):
-        raise ValueError("bad Call-ID")
-    number, method = message.cseq
-    if not method or number > _CSEQ_MAX:
-        raise ValueError("bad CSeq")
-    if not 0 < len(message.all("via")) <= VIAS_MAX:
-        raise ValueError(f"{len(message.all('via'))} Via values")
-    _ = message.vias, message.from_tag, message.to_tag  # each raises BadUri
-
-
-def _headers_of(grouped: Iterable[tuple[str, list[str]]], *, rejoin: bool) -> Headers:
+def _fields_of(grouped: Iterable[tuple[str, list[str]]], *, rejoin: bool) -> tuple[Headers, Index]:
     """Flatten aiosipua's headers; ``rejoin`` undoes its split, which escaped quotes confuse."""
     flat: list[tuple[str, str]] = []
+    index: dict[str, tuple[str, ...]] = {}
     for written, values in grouped:
         name = _LONG_NAME.get(written.lower(), written)
-        whole = rejoin and len(values) > 1 and name.lower() in LISTS
-        flat.extend((name, value) for value in (split_list(", ".join(values)) if whole else values))
-    return tuple(flat)
+        key = name.lower()
+        if rejoin and len(values) > 1 and key in LISTS:
+            values = split_list(", ".join(values))  # noqa: PLW2901 - the same values, cut rightly
+        index[key] = index[key] + tuple(values) if key in index else tuple(values)
+        for value in values:
+            flat.append((name, value))  # noqa: PERF401 - extend with a generator is slower here
+    return tuple(flat), index
 
 
 def _body_length(head: bytes) -> int | None:
