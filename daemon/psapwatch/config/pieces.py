@@ -1,0 +1,201 @@
+"""A document cut into pieces, each checked against its model by itself.
+
+One bad PSAP must not hide what is wrong with the next, so every firewall, check, PSAP, window and
+sink is validated alone. What passes goes on to ``rules``; what does not is known by name at least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final, Generic, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from psapwatch.config.document import Document
+from psapwatch.config.errors import ConfigError, Loc
+from psapwatch.config.explain import explain, show, unknown_key
+from psapwatch.config.fields import alternatives, keys_of, tag_of
+from psapwatch.config.models import CheckModel
+from psapwatch.probes import AnyProbe
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece(Generic[M]):
+    """One validated part, and where it stood."""
+
+    document: Document
+    loc: Loc
+    model: M
+
+    @property
+    def name(self) -> str:
+        """The last key of its place: a firewall's or check's id."""
+        return str(self.loc[-1])
+
+    def error(self, message: str, *loc: str | int) -> ConfigError:
+        """Return an error at ``loc`` inside this piece."""
+        return self.document.error((*self.loc, *loc), message)
+
+
+@dataclass(slots=True)
+class Pieces:
+    """The valid pieces of a document by its top-level keys, and what was wrong with the rest."""
+
+    document: Document
+    sections: dict[str, list[Piece[Any]]] = field(default_factory=dict)
+    errors: list[ConfigError] = field(default_factory=list)
+
+    def all(self, section: str) -> list[Piece[Any]]:
+        """Return the valid pieces of a section."""
+        return self.sections.get(section, [])
+
+    def one(self, section: str) -> Piece[Any] | None:
+        """Return the piece of a section that is one value, or None where it is not valid."""
+        return next(iter(self.all(section)), None)
+
+    def declared(self, section: str) -> set[str]:
+        """Return the ids that a section names, valid or not: keys, or ``id`` of its entries."""
+        written = (
+            self.document.plain.get(section) if isinstance(self.document.plain, dict) else None
+        )
+        if isinstance(written, dict):
+            return set(written)
+        entries = written if isinstance(written, list) else []
+        return {str(entry["id"]) for entry in entries if isinstance(entry, dict) and "id" in entry}
+
+
+def cut(document: Document, model: type[BaseModel]) -> Pieces:
+    """Validate ``document`` as ``model``, piece by piece."""
+    pieces = Pieces(document)
+    plain = document.plain
+    if not isinstance(plain, dict):
+        message = f"must be a mapping with {', '.join(keys_of(model))}, not {show(plain)[:20]}"
+        pieces.errors.append(document.error((), message))
+        return pieces
+    fields = keys_of(model)
+    for name in plain:
+        if name not in fields:
+            pieces.errors.append(document.error((name,), unknown_key(name, fields)))
+    for name, info in fields.items():
+        if name in plain:
+            found = list(
+                _check(document, name, plain[name], info.rebuild_annotation(), pieces.errors)
+            )
+        elif info.is_required():
+            words = f": {info.description}" if info.description else ""
+            pieces.errors.append(document.error((name,), f"is required{words}"))
+            found = []
+        else:
+            default = info.get_default(call_default_factory=True)
+            found = [] if isinstance(default, list) else [Piece(document, (name,), default)]
+        pieces.sections[name] = found
+    return pieces
+
+
+@cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - any annotation
+    return TypeAdapter(annotation)
+
+
+def _check(
+    document: Document,
+    name: str,
+    written: Any,  # noqa: ANN401 - whatever was written
+    annotation: Any,  # noqa: ANN401 - any annotation
+    errors: list[ConfigError],
+) -> Iterator[Piece[Any]]:
+    """Validate one section, entry by entry where it has entries."""
+    container = alternatives(annotation)[0]
+    key_and_value = get_args(container)
+    entries: list[tuple[str | int, Any]]
+    if get_origin(container) is dict and isinstance(written, dict) and written:
+        entries = list(written.items())
+    elif get_origin(container) is list and isinstance(written, list) and written:
+        entries = list(enumerate(written))
+    else:
+        yield from _validate(document, (name,), written, annotation, errors)
+        return
+    for key, value in entries:
+        loc = (name, key)
+        if get_origin(container) is dict:
+            yield from _validate_named(document, loc, value, key_and_value, errors)
+        else:
+            yield from _validate(document, loc, value, key_and_value[0], errors)
+
+
+def _validate_named(
+    document: Document,
+    loc: Loc,
+    value: Any,  # noqa: ANN401 - whatever was written
+    key_and_value: tuple[Any, ...],
+    errors: list[ConfigError],
+) -> Iterator[Piece[Any]]:
+    named = list(_validate(document, loc, loc[-1], key_and_value[0], errors))
+    if key_and_value[1] is CheckModel:
+        valid = list(_validate_check(document, loc, value, errors))
+    else:
+        valid = list(_validate(document, loc, value, key_and_value[1], errors))
+    if named:
+        yield from valid
+
+
+def _validate(
+    document: Document,
+    loc: Loc,
+    value: Any,  # noqa: ANN401 - whatever was written
+    annotation: Any,  # noqa: ANN401 - any annotation
+    errors: list[ConfigError],
+) -> Iterator[Piece[Any]]:
+    try:
+        yield Piece(document, loc, _adapter(annotation).validate_python(value))
+    except ValidationError as wrong:
+        errors.extend(
+            document.error((*loc, *place), message) for place, message in explain(wrong, annotation)
+        )
+
+
+_PROBES: Final = {tag_of(model): model for model in alternatives(AnyProbe)}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPieces:
+    """A check: when and on what, and the settings of its probe."""
+
+    when: CheckModel
+    settings: Any
+
+
+def _validate_check(
+    document: Document,
+    loc: Loc,
+    value: Any,  # noqa: ANN401 - whatever was written
+    errors: list[ConfigError],
+) -> Iterator[Piece[CheckPieces]]:
+    """Validate a check's own keys by ``CheckModel``, all others by its probe's settings model."""
+    found = len(errors)
+    whens = list(_validate(document, loc, value, CheckModel, errors))
+    probe = value.get("probe") if isinstance(value, dict) else None
+    if isinstance(probe, str) and probe not in _PROBES:
+        errors.append(
+            document.error((*loc, "probe"), f"must be {' or '.join(_PROBES)}, not {show(probe)}")
+        )
+    if not isinstance(probe, str) or probe not in _PROBES:
+        return
+    own = set(CheckModel.model_fields)
+    settings = {"kind": probe} | {key: item for key, item in value.items() if key not in own}
+    if "kind" in value:
+        errors.append(document.error((*loc, "kind"), "unknown key (did you mean probe?)"))
+    model = _PROBES[probe]
+    try:
+        valid = _adapter(model).validate_python(settings)
+    except ValidationError as wrong:
+        errors.extend(
+            document.error((*loc, *place), message) for place, message in explain(wrong, model, own)
+        )
+        return
+    if len(errors) == found:
+        yield Piece(document, loc, CheckPieces(whens[0].model, valid))

@@ -1,0 +1,147 @@
+"""``Config``: what a configuration comes to, frozen, ready for the daemon.
+
+::
+
+    Config
+      file          str                      as it was named; "-" for standard input
+      vantage       str
+      identity      endpoint.Identity
+      web           Web(listen: Address, tls: Tls | None, users_file: str | None, lifecycle: bool)
+      store         StoreSettings(path: str, keep_days: int)
+      dns           Dns(servers: tuple[Address, ...])         () is the system's
+      firewalls     tuple[endpoint.Firewall, ...]
+      checks        tuple[endpoint.Check, ...]
+      psaps         tuple[endpoint.Psap, ...]
+      paths         tuple[endpoint.Path, ...]                 to PSAPs: one per path and next hop
+      references    tuple[endpoint.Path, ...]                 psap.id "reference", id = firewall's
+      controls      tuple[endpoint.Path, ...]                 psap.id "control", id = firewall's
+      detection     Detection(fall: int, rise: int, clean_s: float, confirm: bool)
+      maintenance   tuple[Window(scope, member, from_at, until_at, why), ...]
+      sinks         tuple[sinks.AnySink, ...]                 the sinks' own settings models
+
+      watched(check) -> tuple[Path, ...]     the paths that a check runs on
+      all_paths                              paths + references + controls
+
+Secrets are read already (``Credentials.password``, which no repr shows); file names are absolute
+or as seen from the working directory. Moments are Unix seconds, durations seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from psapwatch.endpoint import (
+    CALL_FLOOR_S,
+    Address,
+    Agreement,
+    Check,
+    Firewall,
+    Identity,
+    Path,
+    Psap,
+    Tls,
+)
+
+OWN_RESPONDER: Final = Agreement(
+    consent="our own responder", every_s=0.0, short_interval_agreed=True, commissioned=True
+)
+"""Stands for an agreement where the answering side is ours: it may be called densely."""
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """The daemon's own HTTP server."""
+
+    listen: Address
+    tls: Tls | None = None
+    users_file: str | None = None
+    lifecycle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Where results are kept, and how long incidents and failures stay."""
+
+    path: str = "/var/lib/psapwatch/psapwatch.db"
+    keep_days: int = 730
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """The resolvers to ask; none means the system's, /etc/hosts included."""
+
+    servers: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """When failures become a state, and a state an incident."""
+
+    fall: int = 2
+    rise: int = 3
+    clean_s: float = 300.0
+    confirm: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What may be down, from when until when: ``scope`` is firewall, psap, path or an attribute."""
+
+    scope: str
+    member: str
+    from_at: float
+    until_at: float
+    why: str
+
+    def covers(self, wall: float) -> bool:
+        """Whether the window is open at ``wall``."""
+        return self.from_at <= wall < self.until_at
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One whole configuration; its parts are listed at the top of this module."""
+
+    file: str
+    vantage: str
+    identity: Identity
+    web: Web
+    store: StoreSettings
+    dns: Dns
+    firewalls: tuple[Firewall, ...]
+    checks: tuple[Check, ...]
+    psaps: tuple[Psap, ...]
+    paths: tuple[Path, ...]
+    references: tuple[Path, ...]
+    controls: tuple[Path, ...]
+    detection: Detection
+    maintenance: tuple[Window, ...]
+    sinks: tuple[Any, ...]
+
+    @property
+    def all_paths(self) -> tuple[Path, ...]:
+        """Every path, to PSAPs, references and controls."""
+        return self.paths + self.references + self.controls
+
+    def watched(self, check: Check) -> tuple[Path, ...]:
+        """Return the paths that ``check`` runs on; a call only where a call is allowed.
+
+        A PSAP without an agreement and a legacy gateway (a call would ring a CAMA trunk) get
+        OPTIONS alone.
+        """
+        paths = {"psaps": self.paths, "reference": self.references, "control": self.controls}[
+            check.on
+        ]
+        if not check.is_call:
+            return paths
+        return tuple(path for path in paths if path.psap.agreement and path.kind == "sip")
+
+
+def calls_every_s(agreement: Agreement) -> float:
+    """Return how far apart one vantage's calls to a PSAP are: its turn comes once a round.
+
+    ``every_s`` spaces all calls to the PSAP, so ``turn`` 1/2 leaves this vantage every second slot.
+    """
+    floor_s = 0.0 if agreement.short_interval_agreed else CALL_FLOOR_S
+    return max(agreement.every_s, floor_s) * agreement.turn[1]
