@@ -55,7 +55,9 @@ def _answered(seen: Observation, began: dict[Fact, float], phases: dict[str, flo
     sent_at = began.get(method)
     if sent_at is None or not isinstance(code, int) or seen.get("late"):
         return
-    duration = max(0.0, seen.at_s - sent_at)
+    duration = seconds(seen.get("phase_s"))  # by the kernel's receive time, where it is known
+    if duration is None:
+        duration = max(0.0, seen.at_s - sent_at)
     if code < FINAL_CODE_MIN:
         phases.setdefault("provisional", duration)  # the first one is what proves the path
     else:
