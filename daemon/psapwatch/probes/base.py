@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from psapwatch.endpoint import Address, Check, Credentials, Identity, Path, Source, Tls
 from psapwatch.evidence import Evidence, Fact, Kind, Observation, Packet
@@ -19,6 +18,19 @@ from psapwatch.sip.machine import Machine
 from psapwatch.sip.request import Caller
 from psapwatch.sip.uri import BadUri, parse_uri
 from psapwatch.world import CallLedger, Flow, OpenCall, Resolved, Road, World
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One observation the moment it is made; ``late`` once the attempt's evidence is closed."""
+
+    path: Path
+    check: Check
+    call_id: str
+    seen: Observation
+    octets: bytes
+    """What came in last, as it came."""
+    late: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +44,7 @@ class Errand:
     identity: Identity
     crowd: set[Pump]
     ledger: CallLedger | None = None
-    heard: Callable[[Path, Check, Observation], None] | None = None
+    heard: Callable[[Heard], None] | None = None
     provisionals_allowed: frozenset[int] = frozenset({100})
 
 
@@ -62,6 +74,7 @@ async def attempt(
     attempt_id, call_id = world.entropy.token(8), world.entropy.token(16)
     seen = [_resolution(errand.resolved)]
     packets: tuple[Packet, ...] = ()
+    is_closed = False
     if errand.leg is None:
         leg = ""
     else:
@@ -74,9 +87,16 @@ async def attempt(
             call_id,
             crowd=errand.crowd,
             ledger=_ledger(world, path, errand, call_id) if errand.check.is_call else None,
-            heard=partial(errand.heard, path, errand.check) if errand.heard else None,
+            heard=lambda seen: tell(seen),
         )
+
+        def tell(seen: Observation) -> None:
+            if errand.heard is not None:
+                octets, late = pump.last_arrival, is_closed
+                errand.heard(Heard(path, errand.check, call_id, seen, octets, late))
+
         await _drive(world, pump, road, path, errand, call_id, build)
+        is_closed = True
         seen += pump.observations
         packets = tuple(pump.transcript)
     return Evidence(

@@ -1,0 +1,138 @@
+"""Which one thing explains the failing paths: a firewall, an attribute, a transport, a vantage.
+
+The smallest candidate that explains at least 90 % of the fresh failures while few of its sampled
+members pass (detection.md 4); repeated on what stays unexplained, so that coincidences stay
+separate. Pure (layer L1); moments are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from psapwatch.endpoint import Path
+
+Scope = tuple[str, str]
+"""A candidate: what kind of thing, and which one; ``("firewall", "fw-east")``."""
+
+WINDOW_S: Final = 60.0
+FAILING_MIN: Final = 3
+SHARE_OF_SAMPLED_MIN: Final = 0.2
+EXPLAINED_MIN: Final = 0.9
+PASSING_MAX: Final = 0.1
+"""Share of a candidate's members, sampled since the onset, that may pass ("few")."""
+DOMAINS_MAX: Final = 8
+"""Separate explanations looked for in one review."""
+
+_ORDER: Final = {"psap": 0, "firewall": 1, "family": 3, "transport": 4, "source": 5, "vantage": 6}
+_ATTRIBUTE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One path as the search sees it: what it belongs to, and its latest sample."""
+
+    key: str
+    scopes: frozenset[Scope]
+    failing_since: float | None
+    last_at: float
+    is_failing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FaultDomain:
+    """One thing that explains failing paths; the lists hold path keys, sorted."""
+
+    scope: str
+    member: str
+    since: float
+    failing: tuple[str, ...]
+    passing: tuple[str, ...]
+    untested: tuple[str, ...]
+
+
+def scopes_of(path: Path, leg: str = "") -> frozenset[Scope]:
+    """Everything that a path shares with others."""
+    family = "6" if leg.startswith("[") else "4"
+    attributes = dict(path.psap.attributes) | dict(path.attributes)
+    return frozenset(
+        {
+            ("psap", path.psap.id),
+            ("firewall", path.firewall.id),
+            ("transport", path.transport),
+            ("family", family),
+            ("source", path.leaves_from.address),
+            ("vantage", path.vantage),
+            *attributes.items(),
+        }
+    )
+
+
+def explain(members: Sequence[Member], now: float) -> tuple[FaultDomain, ...]:
+    """Return the domains in which a total block began within the last minute.
+
+    Only failures that began within ``WINDOW_S`` count, so that a chronic one poisons nothing.
+    """
+    fresh = [each for each in members if _is_fresh(each, now)]
+    if len(fresh) < FAILING_MIN:
+        return ()
+    everyone = _by_scope(members)
+    found: list[FaultDomain] = []
+    while len(fresh) >= FAILING_MIN and len(found) < DOMAINS_MAX:
+        domain = _smallest(fresh, everyone)
+        if domain is None:
+            break
+        found.append(domain)
+        inside = {each.key for each in everyone[domain.scope, domain.member]}
+        fresh = [each for each in fresh if each.key not in inside]
+    return tuple(found)
+
+
+def _is_fresh(member: Member, now: float) -> bool:
+    since = member.failing_since
+    return member.is_failing and since is not None and since >= now - WINDOW_S
+
+
+def _by_scope(members: Iterable[Member]) -> Mapping[Scope, list[Member]]:
+    table: dict[Scope, list[Member]] = {}
+    for each in members:
+        for scope in each.scopes:
+            table.setdefault(scope, []).append(each)
+    return table
+
+
+def _smallest(fresh: Sequence[Member], everyone: Mapping[Scope, list[Member]]) -> FaultDomain | None:
+    counts: dict[Scope, int] = {}
+    for each in fresh:
+        for scope in each.scopes:
+            counts[scope] = counts.get(scope, 0) + 1
+    fitting = [
+        domain
+        for scope, count in counts.items()
+        if count >= max(FAILING_MIN, EXPLAINED_MIN * len(fresh))
+        and (domain := _total_block(scope, everyone[scope], fresh)) is not None
+    ]
+    return min(fitting, key=lambda domain: _size(domain, everyone), default=None)
+
+
+def _size(domain: FaultDomain, everyone: Mapping[Scope, list[Member]]) -> tuple[int, int, str]:
+    """Fewest members first; equal sets resolve in the order of detection.md 4."""
+    rank = _ORDER.get(domain.scope, _ATTRIBUTE)
+    return len(everyone[domain.scope, domain.member]), rank, f"{domain.scope}={domain.member}"
+
+
+def _total_block(
+    scope: Scope, inside: Sequence[Member], fresh: Sequence[Member]
+) -> FaultDomain | None:
+    onset = min(each.failing_since or 0.0 for each in fresh if scope in each.scopes)
+    failing = [each.key for each in inside if each.is_failing]
+    passing = [each.key for each in inside if not each.is_failing and each.last_at > onset]
+    sampled = len(failing) + len(passing)
+    if len(passing) > PASSING_MAX * sampled or len(failing) < SHARE_OF_SAMPLED_MIN * sampled:
+        return None
+    tested = {*failing, *passing}
+    untested = (each.key for each in inside if each.key not in tested)
+    return FaultDomain(
+        *scope, onset, tuple(sorted(failing)), tuple(sorted(passing)), tuple(sorted(untested))
+    )

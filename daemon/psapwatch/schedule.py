@@ -1,0 +1,117 @@
+"""When each check is next due, and what a firewall may be asked to carry (layer L1).
+
+Phases are spread evenly over the interval, so that 204 paths never start together; a firewall has
+one budget for all that goes through it. All times are loop seconds unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from psapwatch.endpoint import CALL_FLOOR_S, Agreement, Limits
+
+MESSAGES_PER_ATTEMPT = {"options": 2, "call": 7}
+"""Messages that one attempt sends when all goes well; what a budget counts with."""
+
+
+def phases(keys: list[str], every_s: float, offset: float = 0.0) -> dict[str, float]:
+    """When in its interval each key's attempt is due: evenly, in the order of the sorted keys.
+
+    ``offset`` (0..1) turns the whole ring, so that two checks of the same interval do not meet.
+    """
+    ordered = sorted(keys)
+    count = max(1, len(ordered))
+    return {key: every_s * ((index / count + offset) % 1.0) for index, key in enumerate(ordered)}
+
+
+def next_due(due: float, every_s: float, now: float) -> float:
+    """The next due time after ``now`` on the grid of ``due``: what was missed is not made up for."""
+    if now < due + every_s:
+        return due + every_s
+    return due + every_s * (math.floor((now - due) / every_s) + 1)
+
+
+def call_spacing_s(agreement: Agreement) -> float:
+    """The least time between two calls to a PSAP from this vantage (detection.md 7)."""
+    floor = 0.0 if agreement.short_interval_agreed else CALL_FLOOR_S
+    return max(agreement.every_s, floor)
+
+
+def wait_for_turn_s(agreement: Agreement, wall: float) -> float:
+    """Seconds until this vantage's wall-clock slot: ``turn: 1/2`` never meets ``turn: 2/2``.
+
+    Slots are ``every_s`` long and owned in rotation; a call may begin in the first half of its slot,
+    so that it has ended before the next vantage's begins.
+    """
+    mine, of = agreement.turn
+    if of == 1:
+        return 0.0
+    slot_s = max(call_spacing_s(agreement), 1.0)
+    into_round = wall % (slot_s * of)
+    begins = slot_s * (mine - 1)
+    if begins <= into_round < begins + slot_s / 2:
+        return 0.0
+    return (begins - into_round) % (slot_s * of)
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket: ``rate`` a second, at most ``depth`` saved up."""
+
+    rate: float
+    depth: float
+    level: float = field(default=-1.0)
+    at: float = 0.0
+
+    def wait_s(self, tokens: float, now: float) -> float:
+        """Seconds until ``tokens`` are there (0 when they are)."""
+        self._fill(now)
+        missing = min(tokens, self.depth) - self.level
+        return max(0.0, missing / self.rate)
+
+    def take(self, tokens: float, now: float) -> None:
+        """Take ``tokens``; the level may go below zero where one attempt is larger than the depth."""
+        self._fill(now)
+        self.level -= tokens
+
+    def _fill(self, now: float) -> None:
+        if self.level < 0 and not self.at:
+            self.level = self.depth
+        else:
+            self.level = min(self.depth, self.level + (now - self.at) * self.rate)
+        self.at = now
+
+
+class Budget:
+    """What may go through one firewall: messages and calls a second, and calls at once.
+
+    A call's slot is freed at its give-up or when it has ended (detection.md 7).
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.calls_now = 0
+        self._messages = Bucket(limits.messages_per_second, max(limits.messages_per_second, 8.0))
+        self._calls = Bucket(limits.calls_per_second, max(limits.calls_per_second, 1.0))
+
+    def wait_s(self, kind: str, now: float) -> float:
+        """Seconds until an attempt of this kind fits; 0 when it does now."""
+        wait = self._messages.wait_s(MESSAGES_PER_ATTEMPT[kind], now)
+        if kind != "call":
+            return wait
+        if self.calls_now >= self.limits.concurrent_calls:
+            return max(wait, 0.05)
+        return max(wait, self._calls.wait_s(1.0, now))
+
+    def enter(self, kind: str, now: float) -> None:
+        """Take what an attempt needs."""
+        self._messages.take(MESSAGES_PER_ATTEMPT[kind], now)
+        if kind == "call":
+            self._calls.take(1.0, now)
+            self.calls_now += 1
+
+    def leave(self, kind: str) -> None:
+        """Give back a call's slot."""
+        if kind == "call":
+            self.calls_now -= 1

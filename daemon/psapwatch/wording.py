@@ -1,0 +1,64 @@
+"""The one sentence of an alert: what failed of what was tried, through what, since when, what works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from psapwatch.detection import Standing
+from psapwatch.incident import Incident
+
+_TRIED: Final = {"call": "test calls", "options": "OPTIONS"}
+
+
+def clock(wall: float) -> str:
+    """Time of day of a Unix time, in UTC and saying so."""
+    return datetime.fromtimestamp(wall, UTC).strftime("%H:%M:%S UTC")
+
+
+def summary_of(
+    incident: Incident, by_kind: Mapping[str, Sequence[Standing]], psaps_behind: int
+) -> str:
+    """Say what was measured, and nothing else (detection.md 6)."""
+    where = _where(incident)
+    parts = []
+    for kind in ("call", "options"):
+        legs = [leg for leg in by_kind.get(kind, ()) if leg.last_at >= incident.first_failure_at]
+        failing = sum(leg.is_failing for leg in legs)
+        if not legs:
+            continue
+        if failing:
+            parts.append(f"{failing} of {len(legs)} {_TRIED[kind]} {where} fail")
+        else:
+            parts.append(f"{_TRIED[kind]} still pass")
+    said = f"{parts[0] if parts else f'Paths {where} fail'} since {clock(incident.first_failure_at)}"
+    if psaps_behind > 1:
+        said += f"; {psaps_behind} PSAPs are affected"
+    sentences = [said, *(part[0].upper() + part[1:] for part in parts[1:])]
+    if incident.unaffected and incident.scope == "path":
+        sentences.append(f"{', '.join(incident.unaffected[:3])} still works")
+    why = _why(incident, by_kind)
+    if why:
+        sentences.append(f"Seen: {why}")
+    if incident.last_pass_at:
+        sentences.append(f"Last good {clock(incident.last_pass_at)}")
+    return ". ".join(sentences) + "."
+
+
+def _where(incident: Incident) -> str:
+    if incident.scope == "firewall":
+        return f"through {incident.member}"
+    if incident.scope == "psap":
+        return f"to {incident.member}"
+    if incident.scope == "path":
+        return f"on {incident.member}"
+    return f"with {incident.scope} {incident.member}"
+
+
+def _why(incident: Incident, by_kind: Mapping[str, Sequence[Standing]]) -> str:
+    for found in by_kind.values():
+        for leg in found:
+            if leg.is_failing and leg.why:
+                return leg.why
+    return incident.cause.value
