@@ -39,10 +39,14 @@ __all__ = [
 
 HEADER_OCTETS_MAX: Final = 16_384
 BODY_OCTETS_MAX: Final = 65_535
+STREAM_OCTETS_MAX: Final = 524_288
+"""What a framer holds: a read of 256 KiB behind the largest unfinished message, and room."""
+_DIGITS_MAX: Final = 10
 _WHY_MAX: Final = 120
 _PEEK_MAX: Final = 128
 
 _IS_TOKEN: Final = re.compile(r"[!%'*+\-.0-9A-Z_`a-z~]++")
+_IS_URI: Final = re.compile(r"[!#-;=?-~]++")
 _STATUS_LINE: Final = re.compile(rb"SIP/2\.0 ([1-6][0-9]{2})(?: ([^\r\n]*+))?", re.IGNORECASE)
 _REQUEST_LINE: Final = re.compile(
     rb"([!%'*+\-.0-9A-Z_`a-z~]++) ([!#-;=?-~]++) SIP/2\.0", re.IGNORECASE
@@ -144,7 +148,7 @@ def serialize(message: Message) -> bytes:
         ValueError: a CR, LF or NUL, or a name, method or URI that would not be read back.
     """
     if isinstance(message, Request):
-        if not _IS_TOKEN.fullmatch(message.method) or " " in message.uri:
+        if not (_IS_TOKEN.fullmatch(message.method) and _IS_URI.fullmatch(message.uri)):
             raise ValueError(f"not a request line: {message.method[:20]!r} {message.uri[:80]!r}")
         lines = [f"{message.method} {message.uri} SIP/2.0"]
     else:
@@ -173,18 +177,26 @@ def call_id_of(octets: bytes) -> str:
 class StreamFramer:
     """Cuts a byte stream into messages by Content-Length (RFC 3261 18.3).
 
-    CRLF keep-alives between messages (RFC 5626 4.4.1) are swallowed and counted.
+    CRLF keep-alives between messages (RFC 5626 4.4.1) are swallowed and counted. Once framing is
+    lost it stays lost: every further ``next`` raises again.
     """
 
-    __slots__ = ("_buffer", "_searched", "keepalives")
+    __slots__ = ("_buffer", "_searched", "_whole", "keepalives")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._searched = 0
+        self._whole = 0
         self.keepalives = 0
 
     def feed(self, octets: bytes) -> None:
-        """Take what the connection brought; drain ``next`` before feeding again."""
+        """Take what the connection brought; drain ``next`` after each.
+
+        Raises:
+            Malformed: more than ``STREAM_OCTETS_MAX`` wait unread; close the connection.
+        """
+        if len(self._buffer) + len(octets) > STREAM_OCTETS_MAX:
+            raise Malformed("stream buffer full", bytes(self._buffer[:HEADER_OCTETS_MAX]))
         self._buffer += octets
 
     def next(self) -> bytes | None:
@@ -193,6 +205,18 @@ class StreamFramer:
         Raises:
             Malformed: where the next message ends cannot be known; close the connection.
         """
+        buffer = self._buffer
+        if not self._whole:
+            self._whole = self._length_of_next()
+        if not self._whole or len(buffer) < self._whole:
+            return None
+        message = bytes(buffer[: self._whole])
+        del buffer[: self._whole]
+        self._whole = 0
+        return message
+
+    def _length_of_next(self) -> int:
+        """Return the octets of the message that the buffer begins with, 0 while unknown."""
         buffer = self._buffer
         while buffer.startswith(b"\r\n"):
             del buffer[:2]
@@ -203,19 +227,13 @@ class StreamFramer:
             raise Malformed("header section too long", bytes(buffer[:HEADER_OCTETS_MAX]))
         if end < 0:
             self._searched = max(0, len(buffer) - 3)
-            return None
-        self._searched = end
+            return 0
+        self._searched = 0
         head = bytes(buffer[:end])
         length = _body_length(head)
         if length is None:
             raise Malformed("no Content-Length in a stream", head)
-        whole = end + 4 + length
-        if len(buffer) < whole:
-            return None
-        message = bytes(buffer[:whole])
-        del buffer[:whole]
-        self._searched = 0
-        return message
+        return end + 4 + length
 
 
 def _read(octets: bytes, *, stream: bool) -> Message:
@@ -280,15 +298,16 @@ def _body_length(head: bytes) -> int | None:
     Raises:
         Malformed: it says no number, an absurd one, or two.
     """
-    lengths = {found.strip() for found in _LENGTHS.findall(head)}
-    if not lengths:
+    found = _LENGTHS.findall(head)
+    if not found:
         return None
-    length = lengths.pop()
-    if lengths or not length.isdigit() or len(length) > len(str(BODY_OCTETS_MAX)):
-        raise Malformed(f"Content-Length {length[:20]!r}", head)
-    if int(length) > BODY_OCTETS_MAX:
-        raise Malformed(f"Content-Length {length!r}", head)
-    return int(length)
+    values = {value.strip() for value in found}
+    value = values.pop()
+    digits = value.lstrip(b"0")[:_DIGITS_MAX]
+    if values or not value.isdigit() or int(digits or b"0") > BODY_OCTETS_MAX:
+        shown = ", ".join(str(each.strip()[:20]) for each in found[:4])
+        raise Malformed(f"Content-Length {shown}", head)
+    return int(digits or b"0")
 
 
 def _why_start_line(line: bytes) -> str:
