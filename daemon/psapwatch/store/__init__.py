@@ -1,0 +1,1 @@
+"""What must outlive the process, in SQLite: attempts, calls, incidents, notices, audit."""

@@ -1,0 +1,166 @@
+"""The call ledger: a row is on disk before its INVITE leaves (layer L4)."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+from psapwatch.endpoint import Address, TransportName
+from psapwatch.store.redact import redact
+from psapwatch.store.runner import Closed, Runner
+
+LEDGER_S: Final = 1.0
+"""How long a call waits for its row; then it is not placed (``prober_fault``)."""
+NOT_SENT: Final = "not_sent"
+"""How a call ended whose row came too late, so that its INVITE never left."""
+EVERYWHERE: Final = ""
+"""The PSAP of a stop that holds for all of them."""
+
+
+class LedgerUnavailable(Exception):
+    """The row could not be committed in time, so this INVITE must not leave."""
+
+
+class CallsStopped(LedgerUnavailable):
+    """Somebody has stopped test calls to this PSAP, perhaps a moment ago: no INVITE."""
+
+
+class TooSoon(LedgerUnavailable):
+    """Another call to this PSAP is open, or was placed within the floor: no INVITE."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A call whose INVITE may have been heard and which has not ended yet."""
+
+    call_id: str
+    psap: str
+    path: str
+    firewall: str
+    transport: TransportName
+    local: Address
+    peer: Address
+    octets: bytes
+    """The INVITE, as it is sent: within Timer B it is sent again to learn the call's state."""
+    invited_at: float
+
+
+async def place(run: Runner, row: OpenCall, floor_s: float) -> None:
+    """Commit the row of a call within ``LEDGER_S``, or see to it that the row does not stay open.
+
+    Raises:
+        LedgerUnavailable: the INVITE must not leave; a subclass where the store forbids the call.
+    """
+    abandoned = False
+
+    def write(connection: sqlite3.Connection) -> None:
+        if not abandoned:
+            open_call(connection, row, floor_s)
+
+    writing = asyncio.ensure_future(run.submit(write, writes=True))
+    try:
+        await asyncio.wait({writing}, timeout=LEDGER_S)
+    finally:
+        if not writing.done():
+            # Too late, or cancelled. The writer may be in the middle of it: the row ends then.
+            abandoned = True
+            writing.add_done_callback(_retrieved)
+            run.post(lambda on: close_call(on, row.call_id, NOT_SENT, row.invited_at))
+    if abandoned:
+        raise LedgerUnavailable(f"no commit within {LEDGER_S:g} s: {run.trouble or 'slow disk'}")
+    try:
+        writing.result()
+    except (sqlite3.Error, Closed) as why:
+        raise LedgerUnavailable(str(why)) from why
+
+
+def open_call(connection: sqlite3.Connection, row: OpenCall, floor_s: float) -> None:
+    """Write the row and charge the floor, unless the store itself forbids the call.
+
+    Stops and floor are looked up here once more, because another process may have written them.
+
+    Raises:
+        CallsStopped: a stop holds for this PSAP.
+        TooSoon: a call to it is open, or the last one is less than ``floor_s`` ago.
+    """
+    stop = connection.execute(
+        "SELECT reason, why FROM stops WHERE psap IN (?, ?)", (EVERYWHERE, row.psap)
+    ).fetchone()
+    if stop:
+        raise CallsStopped(f"test calls to {row.psap} are stopped ({stop[0]}): {stop[1]}")
+    if floor_s > 0:
+        last = connection.execute(
+            "SELECT (SELECT at FROM floor WHERE psap = ?1),"
+            " EXISTS (SELECT 1 FROM calls WHERE psap = ?1 AND ended_at IS NULL)",
+            (row.psap,),
+        ).fetchone()
+        if last[1]:
+            raise TooSoon(f"another call to {row.psap} is open")
+        if last[0] is not None and 0 <= row.invited_at - last[0] < floor_s:
+            ago_s = row.invited_at - last[0]
+            raise TooSoon(f"{row.psap} was called {ago_s:.0f} s ago, its floor is {floor_s:.0f} s")
+    connection.execute(
+        "INSERT INTO calls (call_id, psap, path, firewall, transport, local_host, local_port,"
+        " peer_host, peer_port, octets, invited_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(row.call_id, row.psap, row.path, row.firewall, row.transport),
+            *(row.local.host, row.local.port, row.peer.host, row.peer.port),
+            *(row.octets, row.invited_at),
+        ),
+    )
+    charge(connection, row.psap, row.invited_at)
+
+
+def charge(connection: sqlite3.Connection, psap: str, at: float) -> None:
+    """Count a call against the floor of who was called, or of who answered instead."""
+    connection.execute(
+        "INSERT INTO floor (psap, at) VALUES (?, ?)"
+        " ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+        (psap, at),
+    )
+
+
+def close_call(connection: sqlite3.Connection, call_id: str, how: str, at: float) -> None:
+    """Say how a call ended; from now on its INVITE is kept redacted."""
+    found = connection.execute("SELECT octets FROM calls WHERE call_id = ?", (call_id,)).fetchone()
+    if found:
+        connection.execute(
+            "UPDATE calls SET ended_at = ?, how = ?, octets = ? WHERE call_id = ?",
+            (at, how, redact(found[0]), call_id),
+        )
+
+
+def open_calls(connection: sqlite3.Connection) -> list[OpenCall]:
+    """Return the calls that have not ended, oldest first."""
+    found = connection.execute(
+        "SELECT call_id, psap, path, firewall, transport, local_host, local_port, peer_host,"
+        " peer_port, octets, invited_at FROM calls WHERE ended_at IS NULL ORDER BY invited_at"
+    )
+    return [
+        OpenCall(
+            call_id=call_id,
+            psap=psap,
+            path=path,
+            firewall=firewall,
+            transport=transport,
+            local=Address(host, port),
+            peer=Address(peer, peer_port),
+            octets=octets,
+            invited_at=at,
+        )
+        for call_id, psap, path, firewall, transport, host, port, peer, peer_port, octets, at in (
+            found
+        )
+    ]
+
+
+def floors(connection: sqlite3.Connection) -> dict[str, float]:
+    """Return when each PSAP was last called."""
+    return dict(connection.execute("SELECT psap, at FROM floor").fetchall())
+
+
+def _retrieved(writing: asyncio.Future[None]) -> None:
+    if not writing.cancelled():
+        writing.exception()  # it came too late to matter
