@@ -178,11 +178,20 @@ class OpenCall:
     """The 2xx exactly as received, once there was one: ACK and BYE are built from it."""
 
 
+class CallForbidden(Exception):  # noqa: N818 - not an error: somebody said no
+    """The ledger refuses the call: stopped, too soon, or another one is open."""
+
+
 class CallLedger(Protocol):
     """Which test calls are open, on disk before they are on the wire."""
 
     async def open_call(self, row: OpenCall) -> None:
-        """Commit the row; return only then. Raises when it is not committed within 1 s."""
+        """Commit the row; return only then.
+
+        Raises:
+            CallForbidden: the call is not to be placed.
+            Exception: the row was not committed within 1 s; the INVITE must not leave.
+        """
         ...
 
     def note_answer(self, call_id: str, octets: bytes) -> None:

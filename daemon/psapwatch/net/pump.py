@@ -17,7 +17,7 @@ from psapwatch.evidence import Kind, Observation, Packet
 from psapwatch.sip.machine import Machine, Send
 from psapwatch.sip.uri import BadUri, parse_uri
 from psapwatch.sip.wire import Malformed, parse
-from psapwatch.world import Arrival, Flow, Network, Resolver, Road
+from psapwatch.world import Arrival, CallForbidden, Flow, Network, Resolver, Road
 
 OBSERVATIONS_MAX: Final = 200
 TRANSCRIPT_MAX: Final = 48
@@ -184,12 +184,13 @@ class Pump:
                 message = "no ledger, no INVITE"
                 raise RuntimeError(message)  # noqa: TRY301 - one place turns it into an observation
             await self._ledger(octets, self.flow)
+        except CallForbidden as refusal:
+            now = self._loop.time()
+            machine.transport_error(Observation(Kind.NOT_TRIED, now, {"why": str(refusal)[:120]}), now)
         except Exception as error:  # noqa: BLE001 - whatever failed, the INVITE must not leave
-            detail = f"{type(error).__name__}: {error}"[:120]
-            machine.transport_error(
-                Observation(Kind.LOCAL_ERROR, self._loop.time(), {"error": "ledger", "detail": detail}),
-                self._loop.time(),
-            )
+            now, detail = self._loop.time(), f"{type(error).__name__}: {error}"[:120]
+            facts = {"error": "ledger", "detail": detail}
+            machine.transport_error(Observation(Kind.LOCAL_ERROR, now, facts), now)
         else:
             machine.ledgered(self._loop.time())
 

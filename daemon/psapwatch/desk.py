@@ -1,0 +1,233 @@
+"""Where an attempt's evidence becomes a verdict, a state, a record, a metric and perhaps a notice.
+
+One desk a daemon. Nothing here waits: the store queues, the sinks have their outbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from psapwatch.casebook import CERTIFICATE_TICKET_S, Casebook
+from psapwatch.detection import Standing, State, Thresholds, step
+from psapwatch.diagnosis import Baseline, Case, diagnose
+from psapwatch.endpoint import Check, Path
+from psapwatch.evidence import Evidence, Kind
+from psapwatch.incident import Incident, Notice
+from psapwatch.verdict import Cause, Outcome, Plane, Verdict
+
+NEW_ANSWERER_PASSES: Final = 20
+"""A new way of answering becomes the baseline after this many in a row (detection.md 2)."""
+REVIEW_EVERY_S: Final = 1.0
+"""How often open incidents are looked at when no new attempt has failed."""
+
+Key = tuple[str, str]
+"""(path key, check name)."""
+
+
+class Recorder(Protocol):
+    """Where results go: the store and the metrics, as the desk sees them."""
+
+    def attempt(self, path: Path, check: Check, evidence: Evidence, verdict: Verdict) -> None:
+        """Keep and count one attempt."""
+        ...
+
+    def state(self, path: Path, check: str, state: str) -> None:
+        """Show the state of a check on a path."""
+        ...
+
+    def notices(self, notices: Sequence[Notice], open_: Sequence[Incident]) -> None:
+        """Keep, count and tell what changed about incidents."""
+        ...
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the desk remembers of one check on one path."""
+
+    legs: dict[str, Standing]
+    baseline: Baseline
+    others: int = 0
+    shown: str = ""
+
+
+class Desk:
+    """Judges evidence and keeps the standings; ``tick`` lets incidents open, change and close."""
+
+    def __init__(
+        self,
+        casebook: Casebook,
+        recorder: Recorder,
+        thresholds: Thresholds,
+        *,
+        muted: Callable[[Path], bool],
+    ) -> None:
+        self.casebook = casebook
+        self.thresholds = thresholds
+        self._recorder = recorder
+        self._muted = muted
+        self._seen: dict[Key, _Seen] = {}
+        self._failing: set[tuple[str, str, str]] = set()
+        self._dirty = False
+        self._reviewed_at = 0.0
+
+    def take(self, path: Path, check: Check, evidence: Evidence, wall: float) -> Verdict:
+        """Judge one attempt, keep it, and move its leg's state."""
+        seen = self._of(path, check)
+        verdict = diagnose(Case(evidence, seen.baseline))
+        self._learn(seen, evidence, verdict)
+        self._stand(path, check, evidence, verdict, seen)
+        self._recorder.attempt(path, check, evidence, verdict)
+        self._certificate(path, evidence, wall)
+        return verdict
+
+    def standing(self, path: Path, check: Check) -> Standing:
+        """The best leg's standing: one leg that answers makes the path up."""
+        return best_leg(self._of(path, check).legs.values())
+
+    def standings(self) -> dict[Key, dict[str, Standing]]:
+        """Every leg's standing, by path and check."""
+        return {key: seen.legs for key, seen in self._seen.items()}
+
+    def keep_legs(self, path: Path, check: Check, legs: Iterable[str]) -> None:
+        """Forget the legs that a name no longer has."""
+        kept, known = set(legs), self._of(path, check).legs
+        for gone in [leg for leg in known if leg not in kept]:
+            del known[gone]
+            self._failing.discard((path.key, check.name, gone))
+
+    def forget(self, path: Path, check: Check) -> None:
+        """A reload took this check away."""
+        gone = self._seen.pop((path.key, check.name), None)
+        for leg in gone.legs if gone else ():
+            self._failing.discard((path.key, check.name, leg))
+
+    def unsafe(self, path: Path, why: str, wall: float, vantage: str) -> None:
+        """Page that a test call met something that looks like a person."""
+        self._tell([self.casebook.report(_unsafe_incident(path, why, wall, vantage), wall)])
+
+    def tick(self, wall: float) -> None:
+        """Review the incidents if anything may have changed."""
+        due = bool(self.casebook.open or self._failing) and wall - self._reviewed_at >= REVIEW_EVERY_S
+        if not (self._dirty or due or wall < self._reviewed_at):
+            return
+        self._dirty, self._reviewed_at = False, wall
+        self._tell(self.casebook.review(self.standings(), wall, muted=self._muted))
+
+    def close(self, identity: tuple[str, str, str, str], wall: float) -> None:
+        """Close an incident that a human ended."""
+        self._tell([self.casebook.withdraw(identity, wall)])
+
+    def acknowledge(self, incident_id: str, by: str, wall: float) -> bool:
+        """Note who has seen an incident; whether there is one of that id."""
+        notice = self.casebook.acknowledge(incident_id, by, wall)
+        self._tell([notice])
+        return notice is not None
+
+    def _tell(self, notices: Sequence[Notice | None]) -> None:
+        told = [notice for notice in notices if notice is not None]
+        if told:
+            self._recorder.notices(told, self.casebook.open)
+
+    def _of(self, path: Path, check: Check) -> _Seen:
+        key = (path.key, check.name)
+        seen = self._seen.get(key)
+        if seen is None:
+            seen = self._seen[key] = _Seen({}, Baseline())
+        return seen
+
+    def _stand(
+        self, path: Path, check: Check, evidence: Evidence, verdict: Verdict, seen: _Seen
+    ) -> None:
+        before = seen.legs.get(evidence.leg, Standing())
+        after = step(before, verdict, evidence.started_at, self.thresholds)
+        seen.legs[evidence.leg] = after
+        key = (path.key, check.name, evidence.leg)
+        if after.is_failing:
+            self._failing.add(key)
+        else:
+            self._failing.discard(key)
+        self._dirty = self._dirty or after.is_failing or before.is_failing
+        shown = "muted" if after.is_failing and self._muted(path) else best_leg(seen.legs.values()).state.value
+        if shown != seen.shown:
+            seen.shown = shown
+            self._recorder.state(path, check.name, shown)
+
+    def _learn(self, seen: _Seen, evidence: Evidence, verdict: Verdict) -> None:
+        """Keep who usually answers; a new answerer is usual only after many passes in a row."""
+        final = Case(evidence).final
+        if final is None or verdict.failed:
+            return
+        now = Baseline(
+            usual_code=int(final["code"] or 0),
+            server=str(final.get("server") or ""),
+            source=str(final.get("source") or ""),
+        )
+        if not seen.baseline.usual_code or now == seen.baseline:
+            seen.baseline, seen.others = now, 0
+        else:
+            seen.others += 1
+            if seen.others >= NEW_ANSWERER_PASSES:
+                seen.baseline, seen.others = now, 0
+
+    def _certificate(self, path: Path, evidence: Evidence, wall: float) -> None:
+        shown = evidence.last(Kind.TLS_UP)
+        not_after = shown.get("not_after") if shown else None
+        if not isinstance(not_after, int | float) or not not_after:
+            return
+        incident = _certificate_incident(path, float(not_after), wall)
+        if not_after - wall < CERTIFICATE_TICKET_S:
+            self._tell([self.casebook.report(incident, wall)])
+        else:
+            self._tell([self.casebook.withdraw(incident.identity, wall)])
+
+
+def best_leg(legs: Iterable[Standing]) -> Standing:
+    """The leg that stands best; a path without any attempt yet is unknown."""
+    rank = (State.UP, State.DEGRADED, State.UNKNOWN, State.SUSPECT, State.DOWN)
+    return min(legs, key=lambda leg: rank.index(leg.state), default=Standing())
+
+
+def _unsafe_incident(path: Path, why: str, wall: float, vantage: str) -> Incident:
+    return Incident(
+        id="",
+        alertname="TestCallUnsafe",
+        severity="page",
+        vantage=vantage,
+        scope="psap",
+        member=path.psap.id,
+        psap=path.psap.id,
+        firewall=path.firewall.id,
+        cause=Cause.UNSAFE_ANSWER,
+        summary=f"A test call to {path.psap.name or path.psap.id} was ended at once: {why}. "
+        "Test calls there are stopped until a human resumes them.",
+        opened_at=wall,
+        first_failure_at=wall,
+        affected=(path.key,),
+    )
+
+
+def _certificate_incident(path: Path, not_after: float, wall: float) -> Incident:
+    days = max(0.0, (not_after - wall) / 86_400)
+    return Incident(
+        id="",
+        alertname="CertificateExpiring",
+        severity="ticket",
+        vantage=path.vantage,
+        scope="path",
+        member=path.key,
+        psap=path.psap.id,
+        firewall=path.firewall.id,
+        cause=Cause.TLS_CERTIFICATE,
+        summary=f"The certificate that answers on {path.key} expires in {days:.0f} days.",
+        opened_at=wall,
+        first_failure_at=wall,
+        affected=(path.key,),
+    )
+
+
+def prober_fault(error: BaseException) -> Verdict:
+    """The verdict on an attempt that our own bug ended: never about a PSAP."""
+    why = f"{type(error).__name__}: {error}"[:200]
+    return Verdict(Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why)

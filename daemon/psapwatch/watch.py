@@ -1,0 +1,413 @@
+"""The one loop per check and path: wait, probe, judge, and look again when something fails.
+
+Everything outside comes in as a constructor argument, so the same loop runs in the simulated world.
+The single broad ``except`` is here: our own bug becomes ``prober_fault``, a counter and a log line,
+never a page about a PSAP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from psapwatch.desk import Desk, prober_fault
+from psapwatch.detection import State
+from psapwatch.endpoint import CONTROL, REFERENCE, Check, Firewall, Identity, Path
+from psapwatch.evidence import Evidence, Kind
+from psapwatch.net.pump import Pump
+from psapwatch.permits import Permits, spacing_of
+from psapwatch.probes.base import Errand, Heard
+from psapwatch.schedule import Budget, next_due, phases
+from psapwatch.store.ledger import CallsStopped, TooSoon
+from psapwatch.store.store import Store
+from psapwatch.verdict import Verdict
+from psapwatch.world import CallForbidden, OpenCall, Resolved, World
+
+CONFIRM_AT_S: Final = (0.0, 2.0)
+"""When the confirm burst's attempts run after the first failure (detection.md 2)."""
+BURSTS_PER_FIREWALL: Final = 8
+BROUGHT_FORWARD: Final = 10
+"""Other paths that are asked at once when one becomes suspect (detection.md 4)."""
+BROUGHT_FORWARD_EVERY_S: Final = 5.0
+TICK_S: Final = 0.25
+STOP_PATIENCE_S: Final = 3.5
+"""How long a stop waits for open calls to end; the whole stop stays under 5 s."""
+
+Run = tuple[Path, Check]
+
+
+class Counters(Protocol):
+    """What the watch counts besides attempts."""
+
+    def schedule_delay(self, late_s: float) -> None:
+        """How late an attempt began."""
+        ...
+
+    def loop_delay(self, late_s: float) -> None:
+        """How late a timer of the loop fired."""
+        ...
+
+    def calls_open(self, count: int) -> None:
+        """How many test calls have not ended."""
+        ...
+
+    def call_ended(self, firewall: str, how: str) -> None:
+        """A call ended after its attempt was over."""
+        ...
+
+    def teardown_failed(self, firewall: str) -> None:
+        """A BYE or CANCEL stayed without effect after the attempt was over."""
+        ...
+
+    def internal_error(self) -> None:
+        """Our own bug."""
+        ...
+
+
+class Alarm:
+    """A sleep that can be cut short: ``ring`` brings a due time forward."""
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Future[bool] | None = None
+
+    async def until(self, due: float) -> bool:
+        """Sleep until loop time ``due``; return whether somebody rang."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= due:
+            return False
+        waiting = self._waiting = loop.create_future()
+        handle = loop.call_at(due, _set, waiting, False)  # noqa: FBT003 - the future's result
+        try:
+            return await waiting
+        finally:
+            handle.cancel()
+            self._waiting = None
+
+    def ring(self) -> None:
+        """Wake the sleeper now, if it sleeps."""
+        if self._waiting is not None:
+            _set(self._waiting, True)  # noqa: FBT003 - the future's result
+
+
+@dataclass(slots=True)
+class Turn:
+    """One check on one path, and when it is next due."""
+
+    path: Path
+    check: Check
+    due: float
+    count: int = 0
+    alarm: Alarm = field(default_factory=Alarm)
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Path key and check name."""
+        return (self.path.key, self.check.name)
+
+
+class Watch:
+    """Runs every check on its paths until it is stopped."""
+
+    def __init__(
+        self,
+        world: World,
+        identity: Identity,
+        store: Store,
+        desk: Desk,
+        permits: Permits,
+        counters: Counters,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.world, self.store, self.desk, self.permits = world, store, desk, permits
+        self.identity = identity
+        self.crowd: set[Pump] = set()
+        self.confirm = True
+        self._counters, self._log = counters, log
+        self._turns: dict[tuple[str, str], Turn] = {}
+        self._budgets: dict[str, Budget] = {}
+        self._bursts: dict[str, int] = {}
+        self._asked_at: dict[str, float] = {}
+        self._open_calls: set[str] = set()
+        self._ticker: asyncio.Task[None] | None = None
+
+    # ---- what runs
+
+    def run(self, runs: Sequence[Run], firewalls: Iterable[Firewall]) -> None:
+        """Start these checks, keep those that run already, and stop all others."""
+        now = asyncio.get_running_loop().time()
+        for firewall in firewalls:
+            known = self._budgets.get(firewall.id)
+            if known is None or known.limits != firewall.limits:
+                self._budgets[firewall.id] = Budget(firewall.limits)
+        wanted = {(path.key, check.name): (path, check) for path, check in runs}
+        for key, turn in list(self._turns.items()):
+            if wanted.get(key) != (turn.path, turn.check):
+                self._retire(turn, forget=key not in wanted)
+        for due, (path, check) in _first_dues(wanted.values(), now):
+            if (path.key, check.name) not in self._turns:
+                turn = Turn(path, check, due)
+                self._turns[turn.key] = turn
+                turn.task = asyncio.get_running_loop().create_task(self._keep(turn))
+        if self._ticker is None:
+            self._ticker = asyncio.get_running_loop().create_task(self._tick())
+
+    async def stop(self, patience_s: float = STOP_PATIENCE_S) -> int:
+        """Start nothing more, end every open call, and return how many would not end in time."""
+        for turn in list(self._turns.values()):
+            self._retire(turn, forget=False)
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+        for pump in list(self.crowd):
+            pump.end()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
+        while self._open_calls and loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        left = len(self._open_calls)
+        for pump in list(self.crowd):
+            pump.abandon()
+        return left
+
+    def adopt(self, call_id: str) -> None:
+        """Count a call that a killed daemon left open."""
+        self._open_calls.add(call_id)
+        self._counters.calls_open(len(self._open_calls))
+
+    async def probe(self, path: Path, check: Check) -> tuple[Evidence, Verdict]:
+        """Run one attempt now, outside the schedule but under the same ledger and budgets.
+
+        Raises:
+            CallForbidden: a call that may not be placed at this moment.
+        """
+        turn = Turn(path, check, asyncio.get_running_loop().time())
+        if check.is_call:
+            permit = self.permits.ask(path, self.world.clock.wall())
+            if not permit.granted:
+                raise CallForbidden(permit.reason)
+        return await self._attempt(turn)
+
+    # ---- the loop
+
+    async def _keep(self, turn: Turn) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            hurried = await turn.alarm.until(turn.due)
+            if not hurried:
+                self._counters.schedule_delay(max(0.0, loop.time() - turn.due))
+            try:
+                if await self._may(turn, hurried=hurried):
+                    await self._once(turn)
+            except Exception as error:  # noqa: BLE001 - the single place, see the module's docstring
+                self._counters.internal_error()
+                self._log.exception("attempt failed by our own fault", verdict=prober_fault(error).why)
+            turn.due = next_due(turn.due, self._interval(turn), loop.time())
+
+    async def _tick(self) -> None:
+        """Let incidents open and close between attempts, and measure how late the loop is."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + TICK_S
+        while True:
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            self._counters.loop_delay(max(0.0, loop.time() - due))
+            due = loop.time() + TICK_S
+            try:
+                self.desk.tick(self.world.clock.wall())
+            except Exception:  # noqa: BLE001 - a bug in judging must not end the watching
+                self._counters.internal_error()
+                self._log.exception("review failed by our own fault")
+
+    async def _may(self, turn: Turn, *, hurried: bool) -> bool:
+        """Whether a call is permitted now; one that only has to wait waits, unless it was hurried."""
+        if not turn.check.is_call:
+            return True
+        while True:
+            permit = self.permits.ask(turn.path, self.world.clock.wall())
+            if permit.granted:
+                return True
+            if hurried or not 0 < permit.wait_s <= self._interval(turn):
+                self._log.debug("call not placed", path=turn.path.key, check=turn.check.name, why=permit.reason)
+                return False
+            await asyncio.sleep(permit.wait_s + 0.001)
+
+    async def _once(self, turn: Turn) -> None:
+        """One scheduled attempt, and the confirm burst when it is the first to fail."""
+        _evidence, verdict = await self._attempt(turn)
+        if not verdict.failed or not self.confirm:
+            return
+        self._bring_forward(turn)
+        if turn.check.is_call and turn.path.psap.id not in (REFERENCE, CONTROL):
+            return  # a PSAP is never called more often to confirm
+        firewall = turn.path.firewall.id
+        if self._bursts.get(firewall, 0) >= BURSTS_PER_FIREWALL or not self._is_suspect(turn):
+            return
+        self._bursts[firewall] = self._bursts.get(firewall, 0) + 1
+        try:
+            for wait_s in CONFIRM_AT_S:
+                await asyncio.sleep(wait_s)
+                if not self._is_suspect(turn):
+                    break
+                await self._attempt(turn)
+        finally:
+            self._bursts[firewall] -= 1
+
+    def _is_suspect(self, turn: Turn) -> bool:
+        standing = self.desk.standing(turn.path, turn.check)
+        return standing.state is State.SUSPECT and not self.desk.casebook.is_covered(turn.path)
+
+    def _bring_forward(self, turn: Turn) -> None:
+        """Ask the neighbours now: a firewall is not to be told PSAP by PSAP (detection.md 4)."""
+        now, firewall = asyncio.get_running_loop().time(), turn.path.firewall.id
+        asked_at = self._asked_at.get(firewall)
+        if asked_at is not None and now - asked_at < BROUGHT_FORWARD_EVERY_S:
+            return
+        self._asked_at[firewall] = now
+        beside = [each for each in self._turns.values() if each.path.firewall.id == firewall]
+        others = [
+            each
+            for each in sorted(beside, key=lambda each: each.due, reverse=True)
+            if each is not turn and not each.check.is_call
+        ]
+        ours = [each for each in beside if each.path.psap.id in (REFERENCE, CONTROL)]
+        calls = [each for each in beside if each.check.is_call and turn.check.is_call]
+        for each in (*others[:BROUGHT_FORWARD], *ours, *calls[:BROUGHT_FORWARD]):
+            each.alarm.ring()
+
+    async def _attempt(self, turn: Turn) -> tuple[Evidence, Verdict]:
+        path, check, kind = turn.path, turn.check, turn.check.settings.kind
+        budget = self._budgets[path.firewall.id]
+        loop = asyncio.get_running_loop()
+        while (wait_s := budget.wait_s(kind, loop.time())) > 0:
+            await asyncio.sleep(wait_s)
+        budget.enter(kind, loop.time())
+        wall = self.world.clock.wall()
+        if check.is_call:
+            self.permits.enter(path, wall)
+        try:
+            resolved = await self.world.resolver.resolve(path.next_hop or path.uri, path.transport)
+            if not resolved.error:
+                self.desk.keep_legs(path, check, map(str, resolved.legs))
+            evidence = await check.settings.run(self.world, path, self._errand(turn, resolved))
+        finally:
+            budget.leave(kind)
+            if check.is_call:
+                self.permits.leave(path)
+        turn.count += 1
+        return evidence, self._judge(path, check, evidence)
+
+    def _judge(self, path: Path, check: Check, evidence: Evidence) -> Verdict:
+        wall = self.world.clock.wall()
+        verdict = self.desk.take(path, check, evidence, wall)
+        if check.is_call and self.permits.learn(path, evidence, verdict, wall):
+            self.desk.unsafe(path, verdict.why, wall, path.vantage)
+        level = self._log.warning if verdict.failed else self._log.debug
+        level(
+            "attempt",
+            attempt=evidence.attempt_id,
+            call_id=evidence.call_id,
+            path=path.key,
+            check=check.name,
+            leg=evidence.leg,
+            outcome=verdict.outcome.value,
+            cause=verdict.cause.value,
+            why=verdict.why,
+        )
+        return verdict
+
+    def _errand(self, turn: Turn, resolved: Resolved) -> Errand:
+        legs = resolved.legs
+        return Errand(
+            check=turn.check,
+            leg=legs[turn.count % len(legs)] if legs else None,
+            resolved=resolved,
+            source=turn.path.leaves_from,
+            identity=self.identity,
+            crowd=self.crowd,
+            ledger=_Ledger(self, turn.path),
+            heard=self.heard if turn.check.is_call else None,
+        )
+
+    def heard(self, heard: Heard) -> None:
+        """Take what a call shows the moment it shows it, late endings included."""
+        kind, wall = heard.seen.kind, self.world.clock.wall()
+        if kind is Kind.ANSWER:
+            self.store.note_answer(heard.call_id, heard.octets)
+        elif kind is Kind.ENDED:
+            how = str(heard.seen["how"])
+            self.store.close_call(heard.call_id, how, wall)
+            self._open_calls.discard(heard.call_id)
+            self._counters.calls_open(len(self._open_calls))
+            if heard.late:
+                self._counters.call_ended(heard.path.firewall.id, how)
+        elif kind is Kind.TEARDOWN_FAILED and heard.late:
+            self._counters.teardown_failed(heard.path.firewall.id)
+        elif kind is Kind.UNSAFE and heard.late:
+            why = f"{heard.seen['why']}: {heard.seen.get('detail')}"
+            self.permits.unsafe(heard.path, why, wall)
+            self.desk.unsafe(heard.path, why, wall, heard.path.vantage)
+
+    async def enter_ledger(self, row: OpenCall, path: Path) -> None:
+        """Commit the row of a call; the INVITE leaves only after this returns."""
+        try:
+            await self.store.open_call(row, spacing_of(path))
+        except (CallsStopped, TooSoon) as refusal:
+            raise CallForbidden(str(refusal)) from refusal
+        self.adopt(row.call_id)
+
+    def _interval(self, turn: Turn) -> float:
+        """A check's own interval, or the PSAP's agreement where that is longer."""
+        if not turn.check.is_call or turn.path.psap.agreement is None:
+            return turn.check.every_s
+        return max(turn.check.every_s, spacing_of(turn.path) * turn.path.psap.agreement.turn[1])
+
+    def _retire(self, turn: Turn, *, forget: bool) -> None:
+        """Stop a check; an attempt in flight goes on listening inside its pump."""
+        del self._turns[turn.key]
+        if turn.task is not None:
+            turn.task.cancel()
+        if forget:
+            self.desk.forget(turn.path, turn.check)
+
+
+class _Ledger:
+    """A ``world.CallLedger`` for the calls of one path."""
+
+    def __init__(self, watch: Watch, path: Path) -> None:
+        self._watch, self._path = watch, path
+
+    async def open_call(self, row: OpenCall) -> None:
+        """Commit the row under this path's floor."""
+        await self._watch.enter_ledger(row, self._path)
+
+    def note_answer(self, call_id: str, octets: bytes) -> None:
+        """Keep the 2xx."""
+        self._watch.store.note_answer(call_id, octets)
+
+    def close_call(self, call_id: str, how: str, at: float) -> None:
+        """Note the end."""
+        self._watch.store.close_call(call_id, how, at)
+
+
+def _first_dues(runs: Iterable[Run], now: float) -> list[tuple[float, Run]]:
+    """When each run is first due: every check's paths evenly over its interval from now."""
+    by_check: dict[str, list[Run]] = {}
+    for run in runs:
+        by_check.setdefault(run[1].name, []).append(run)
+    dues = []
+    for nth, (_name, group) in enumerate(sorted(by_check.items())):
+        offset = (nth * 0.618034) % 1.0 / max(1, len(group))
+        at = phases([path.key for path, _check in group], group[0][1].every_s, offset)
+        dues += [(now + at[path.key], (path, check)) for path, check in group]
+    return sorted(dues, key=lambda due: due[0])
+
+
+def _set(future: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001 - the future's result
+    if not future.done():
+        future.set_result(value)
+
+
