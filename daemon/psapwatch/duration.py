@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator
 
 UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 ALLOWED: Final = "a whole number and a unit: 500ms, 15s, 5m, 2h or 7d"
@@ -49,7 +49,8 @@ def _from_text(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whateve
     raise ValueError(message)
 
 
-Duration = Annotated[
-    float, BeforeValidator(_from_text), WithJsonSchema({"type": "string", "format": "duration"})
-]
+READS_TEXT: Final = BeforeValidator(_from_text)
+"""In the metadata of a settings field, tells that it is a duration."""
+
+Duration = Annotated[float, READS_TEXT]
 """A settings field in seconds that is written as text; a float is taken as it is, for defaults."""

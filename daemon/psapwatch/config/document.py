@@ -23,6 +23,7 @@ VALUES_MAX: Final = 2_000_000
 DEPTH_MAX: Final = 40
 
 _TAG: Final = "tag:yaml.org,2002:"
+_FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 
 
 class _CoreLoader(yaml.CSafeLoader):
@@ -116,17 +117,18 @@ def _compose(octets: bytes, file: str) -> yaml.Node:
     except UnicodeDecodeError as wrong:
         line = octets.count(b"\n", 0, wrong.start) + 1
         raise _bad(file, line, "is not UTF-8 text") from None
+    forbidden = _FORBIDDEN.search(text)
+    if forbidden:
+        line = text.count("\n", 0, forbidden.start()) + 1
+        raise _bad(file, line, f"holds the control character U+{ord(forbidden[0]):04X}")
     try:
         loader = _CoreLoader(text)
         try:
             root = loader.get_single_node()
         finally:
             loader.dispose()
-    except yaml.reader.ReaderError as wrong:
-        line = text.count("\n", 0, wrong.position) + 1
-        raise _bad(
-            file, line, f"holds the control character U+{ord(text[wrong.position]):04X}"
-        ) from None
+    except yaml.reader.ReaderError:
+        raise _bad(file, 1, "holds a character that YAML does not allow") from None
     except yaml.MarkedYAMLError as wrong:
         raise _bad_syntax(file, text, wrong) from None
     except RecursionError:
@@ -147,6 +149,8 @@ def _bad_syntax(file: str, text: str, wrong: yaml.MarkedYAMLError) -> BadConfig:
     shown = lines[min(line, len(lines) - 1)]
     if shown.startswith("\t") or shown.lstrip(" ").startswith("\t"):
         return _bad(file, line + 1, "a tab cannot indent YAML; use spaces")
+    if isinstance(wrong, yaml.composer.ComposerError) and "another document" in str(wrong.problem):
+        return _bad(file, line + 1, "begins a second document; a configuration is one")
     problem = wrong.problem or "cannot be read"
     begun = wrong.context_mark
     if begun and begun.line != line:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from psapwatch.config.errors import Loc
-from psapwatch.config.fields import Model, keys_of, trace
+from psapwatch.config.fields import Model, alternatives, is_duration, keys_of, tag_of, trace
+from psapwatch.duration import print_duration
 
 VALUE_CHARACTERS_MAX: Final = 40
 _YAML_1_1_BOOLEANS: Final = frozenset({"yes", "no", "on", "off", "y", "n"})
@@ -24,8 +27,11 @@ def explain(
     """Return place and message of each finding; ``more_keys`` are allowed beside the model's."""
     found = []
     for detail in error.errors(include_url=False):
-        place, model = trace(annotation, detail["loc"])
-        found.append((place, _message(detail, place, model, tuple(more_keys))))
+        place, model, wanted = trace(annotation, detail["loc"])
+        if detail["type"].startswith("union_tag"):
+            found.append(((*place, "kind"), _wrong_tag(detail["input"], wanted)))
+        else:
+            found.append((place, _message(detail, _Spot(place, model, wanted, tuple(more_keys)))))
     return found
 
 
@@ -41,6 +47,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``, did you mean X?`` where something known is close, or nothing."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def required(field: FieldInfo | None) -> str:
+    """Say that a key is missing, and what belongs there."""
+    return f"is required: {field.description}" if field and field.description else "is required"
 
 
 def show(value: Any) -> str:  # noqa: ANN401 - whatever was written
@@ -60,17 +71,34 @@ def show(value: Any) -> str:  # noqa: ANN401 - whatever was written
             return str(value)[:VALUE_CHARACTERS_MAX]
 
 
-def _message(
-    detail: ErrorDetails, place: Loc, model: Model | None, more_keys: tuple[str, ...]
-) -> str:
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """Where something is wrong: its place, the model it is in, and what is wanted there."""
+
+    place: Loc
+    model: Model | None
+    wanted: Any
+    more_keys: tuple[str, ...]
+
+    def keys(self) -> dict[str, FieldInfo]:
+        return keys_of(self.model) if self.model else {}
+
+
+def _wrong_tag(value: Any, wanted: Any) -> str:  # noqa: ANN401 - whatever was written
+    kinds = " or ".join(tag_of(model) for model in alternatives(wanted))
+    written = value.get("kind") if isinstance(value, dict) else None
+    return f"must be {kinds}, not {show(written)}"
+
+
+def _message(detail: ErrorDetails, spot: _Spot) -> str:
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return unknown_key(
-            str(place[-1]), {*(keys_of(model) if model else ()), *more_keys} - {"kind"}
-        )
+        return unknown_key(str(spot.place[-1]), {*spot.keys(), *spot.more_keys} - {"kind"})
     if kind == "missing":
-        field = keys_of(model).get(str(place[-1])) if model else None
-        return f"is required: {field.description}" if field and field.description else "is required"
+        return required(spot.keys().get(str(spot.place[-1])))
+    if kind == "model_type":
+        keys = ", ".join(keys_of(alternatives(spot.wanted)[0]))
+        return f"must be a mapping with {keys}, not {_kind(value)}"
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
@@ -78,7 +106,10 @@ def _message(
     if kind in _WRONG_TYPE:
         return f"must be {_WRONG_TYPE[kind](value)}"
     if kind in _WRONG_SIZE:
-        return _WRONG_SIZE[kind].format(**context)
+        limit = next(context[name] for name in _LIMITS if name in context)
+        field = spot.keys().get(str(spot.place[-1])) if spot.place else None
+        in_time = field is not None and is_duration(field)
+        return _WRONG_SIZE[kind].format(print_duration(limit) if in_time else f"{limit:g}")
     return detail["msg"][0].lower() + detail["msg"][1:]
 
 
@@ -112,20 +143,15 @@ _WRONG_TYPE: Final[dict[str, Callable[[Any], str]]] = {
     "float_type": _of("a number"),
     "finite_number": _of("a finite number"),
     "dict_type": _of("a mapping (key: value)"),
-    "model_type": _of("a mapping (key: value)"),
-    "model_attributes_type": _of("a mapping (key: value)"),
     "list_type": _of("a list"),
     "tuple_type": _of("a list"),
 }
+_LIMITS: Final = ("ge", "gt", "le", "lt", "min_length", "max_length")
 _WRONG_SIZE: Final = {
-    "greater_than_equal": "must be at least {ge:g}",
-    "greater_than": "must be more than {gt:g}",
-    "less_than_equal": "must be at most {le:g}",
-    "less_than": "must be less than {lt:g}",
-    "too_short": "must have at least {min_length}",
-    "too_long": "must have at most {max_length}",
-    "string_too_short": "must have at least {min_length} characters",
-    "string_too_long": "must have at most {max_length} characters",
-    "union_tag_invalid": "{discriminator} must be one of {expected_tags}, not {tag}",
-    "union_tag_not_found": "{discriminator} is required",
+    "greater_than_equal": "must be at least {}",
+    "greater_than": "must be more than {}",
+    "less_than_equal": "must be at most {}",
+    "less_than": "must be less than {}",
+    "too_short": "needs at least {} entry",
+    "too_long": "has room for {} entries",
 }

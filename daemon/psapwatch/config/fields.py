@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from psapwatch.config.errors import Loc
+from psapwatch.duration import READS_TEXT
 
 Model = type[BaseModel]
 
@@ -41,13 +42,21 @@ def is_model(kind: Any) -> bool:  # noqa: ANN401 - any annotation
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
+def is_duration(field: FieldInfo) -> bool:
+    """Whether a field is written as a duration."""
+    parts = get_args(field.annotation)
+    return READS_TEXT in field.metadata or any(
+        READS_TEXT in getattr(part, "__metadata__", ()) for part in parts
+    )
+
+
 def tag_of(model: Model) -> str:
     """Return the ``kind`` that chooses ``model`` in a union."""
     return str(get_args(model.model_fields["kind"].annotation)[0])
 
 
-def trace(annotation: Any, loc: Loc) -> tuple[Loc, Model | None]:  # noqa: ANN401 - any annotation
-    """Return the place in the document, and the model whose key or value is wrong there."""
+def trace(annotation: Any, loc: Loc) -> tuple[Loc, Model | None, Any]:  # noqa: ANN401 - any annotation
+    """Return the place in the document, the model it is in, and the annotation of what is there."""
     place: list[str | int] = []
     model: Model | None = None
     for part in loc:
@@ -66,4 +75,4 @@ def trace(annotation: Any, loc: Loc) -> tuple[Loc, Model | None]:  # noqa: ANN40
         else:
             place.append(part)
             annotation = get_args(kind)[-1] if get_args(kind) else Any
-    return tuple(place), model
+    return tuple(place), model, annotation

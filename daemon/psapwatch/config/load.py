@@ -16,9 +16,10 @@ from psapwatch.config import build, files
 from psapwatch.config.budget import excesses
 from psapwatch.config.document import FILE_OCTETS_MAX, read_yaml
 from psapwatch.config.errors import WHOLE_FILE, BadConfig, ConfigError, Loc
-from psapwatch.config.models import FileModel, PsapFileModel, PsapModel
-from psapwatch.config.pieces import Piece, Pieces, cut
-from psapwatch.config.rules import Parts, broken
+from psapwatch.config.models import FileModel, PsapFileModel
+from psapwatch.config.pieces import Parts, Piece, Pieces, cut
+from psapwatch.config.reload import NEED_RESTART
+from psapwatch.config.rules import broken
 from psapwatch.config.shape import Config, Dns, StoreSettings, Window
 from psapwatch.config.table import read_table
 
@@ -86,15 +87,13 @@ class _Loading:
 
     def gather(self, main: Pieces) -> Parts:
         """Read the PSAP files and join their PSAPs to those of the main file."""
-        psaps: list[Piece[PsapModel]] = list(main.all("psaps"))
-        ids = main.declared("psaps")
-        for pattern in main.all("psap_files"):
-            for name in self._match(pattern):
-                pieces = self._psap_file(name, pattern)
-                if pieces is not None:
-                    psaps += pieces.all("psaps")
-                    ids |= pieces.declared("psaps")
-        return Parts(main, psaps, ids)
+        files_of_psaps = [
+            pieces
+            for pattern in main.all("psap_files")
+            for name in self._match(pattern)
+            if (pieces := self._psap_file(name, pattern)) is not None
+        ]
+        return Parts(main, tuple(files_of_psaps), complete=not self.errors)
 
     def _match(self, pattern: Piece[str]) -> list[str]:
         wanted = files.beside(pattern.document.file, pattern.model)
@@ -160,6 +159,9 @@ class _Loading:
             detection=build.detection(detection.model),
             maintenance=self._windows(main),
             sinks=tuple(piece.model for piece in main.all("sinks")),
+            lines={
+                key: main.document.error(tuple(key.split(".")), "").line for key in NEED_RESTART
+            },
         )
 
     def _windows(self, main: Pieces) -> tuple[Window, ...]:

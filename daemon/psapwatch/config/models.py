@@ -6,7 +6,7 @@ several keys at once is in ``rules.py``. Probes and sinks bring their own models
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,7 +23,7 @@ from psapwatch.config.words import (
     Turn,
 )
 from psapwatch.duration import Duration
-from psapwatch.endpoint import FlowKind, Limits, On, PortRange
+from psapwatch.endpoint import Address, FlowKind, Limits, On, PortRange
 from psapwatch.sinks import AnySink
 
 EVERY_S_MIN = 1.0
@@ -42,9 +42,9 @@ class Strict(BaseModel):
 class ReporterModel(Strict):
     """Whom an incident report names."""
 
-    name: Text = Field("", validate_default=False, description="who reports")
-    phone: Text = Field("", validate_default=False, description="telephone number of the reporter")
-    email: Text = Field("", validate_default=False, description="address of the reporter")
+    name: Text = Field("", description="who reports")
+    phone: Text = Field("", description="telephone number of the reporter")
+    email: Text = Field("", description="address of the reporter")
 
 
 class IdentityModel(Strict):
@@ -53,10 +53,8 @@ class IdentityModel(Strict):
     from_: SipUri = Field(
         alias="from", description="From of every probe: a URI that says who is testing"
     )
-    provider: Text = Field(
-        "", validate_default=False, description="the ESInet or carrier, for reports"
-    )
-    reporter: ReporterModel = ReporterModel()
+    provider: Text = Field("", description="the ESInet or carrier, for reports")
+    reporter: ReporterModel = Field(ReporterModel(), description="whom an incident report names")
 
 
 class TlsModel(Strict):
@@ -88,7 +86,7 @@ class WebModel(Strict):
     """The daemon's own HTTP server."""
 
     listen: Listen = Field(
-        "127.0.0.1:9911", validate_default=True, description="where page, API and metrics are"
+        Address("127.0.0.1", 9911), description="where page, API and metrics are"
     )
     tls: WebTlsModel | None = Field(None, description="serve HTTPS")
     users_file: Text | None = Field(
@@ -169,8 +167,10 @@ class FirewallModel(Strict):
     control: ControlModel | None = Field(
         None, description="a way to the reference that does not cross this firewall"
     )
-    limits: LimitsModel = LimitsModel()
-    tls: TlsModel = TlsModel()
+    limits: LimitsModel = Field(
+        LimitsModel(), description="what the prober may put through this firewall"
+    )
+    tls: TlsModel = Field(TlsModel(), description="TLS material; files are PEM")
     auth: AuthModel | None = Field(None, description="digest credentials")
 
 
@@ -286,29 +286,32 @@ class FileModel(Strict):
     """The whole file."""
 
     vantage: Id = Field(description="where we measure from; a label on everything")
-    identity: IdentityModel
-    web: WebModel = WebModel()
-    store: StoreModel = StoreModel()
-    dns: DnsModel = DnsModel()
-    firewalls: dict[Id, FirewallModel] = Field(min_length=1)
-    checks: dict[Id, CheckModel] = Field(min_length=1)
-    psaps: list[PsapModel] = Field(default_factory=list)
+    identity: IdentityModel = Field(
+        description="who says so: the From of every probe, and the reporter"
+    )
+    web: WebModel = Field(WebModel(), description="the daemon's own HTTP server")
+    store: StoreModel = Field(StoreModel(), description="what is kept")
+    dns: DnsModel = Field(DnsModel(), description="who resolves names")
+    firewalls: dict[Id, FirewallModel] = Field(
+        min_length=1, description="what test calls go through, by id"
+    )
+    checks: dict[Id, CheckModel] = Field(
+        min_length=1, description="probes, their settings and intervals, by name"
+    )
+    psaps: list[PsapModel] = Field(default_factory=list, description="the answering points")
     psap_files: list[Text] = Field(
         default_factory=list,
         description="more PSAPs: patterns of .yml files (`psaps:` and a list) and .csv tables",
     )
-    detection: DetectionModel = DetectionModel()
-    maintenance: list[WindowModel] = Field(default_factory=list)
-    sinks: list[AnySink] = Field(default_factory=list)
+    detection: DetectionModel = Field(DetectionModel(), description="when failures become a state")
+    maintenance: list[WindowModel] = Field(
+        default_factory=list,
+        description="what may be down: one firewall, psap, path or attribute a window",
+    )
+    sinks: list[AnySink] = Field(default_factory=list, description="who is told")
 
 
 class PsapFileModel(Strict):
     """A file of ``psap_files``."""
 
-    psaps: list[PsapModel]
-
-
-def check_keys(settings: type[Any]) -> list[str]:
-    """Return the keys a check may have: its own and those of its probe's settings model."""
-    own = [name for name in settings.model_fields if name != "kind"]
-    return [*CheckModel.model_fields, *own]
+    psaps: list[PsapModel] = Field(description="the answering points")

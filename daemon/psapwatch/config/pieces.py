@@ -15,9 +15,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from psapwatch.config.document import Document
 from psapwatch.config.errors import ConfigError, Loc
-from psapwatch.config.explain import explain, show, unknown_key
+from psapwatch.config.explain import explain, required, show, unknown_key
 from psapwatch.config.fields import alternatives, keys_of, tag_of
-from psapwatch.config.models import CheckModel
+from psapwatch.config.models import CheckModel, FirewallModel, PsapModel
 from psapwatch.probes import AnyProbe
 
 M = TypeVar("M")
@@ -57,15 +57,11 @@ class Pieces:
         """Return the piece of a section that is one value, or None where it is not valid."""
         return next(iter(self.all(section)), None)
 
-    def declared(self, section: str) -> set[str]:
-        """Return the ids that a section names, valid or not: keys, or ``id`` of its entries."""
-        written = (
-            self.document.plain.get(section) if isinstance(self.document.plain, dict) else None
-        )
-        if isinstance(written, dict):
-            return set(written)
-        entries = written if isinstance(written, list) else []
-        return {str(entry["id"]) for entry in entries if isinstance(entry, dict) and "id" in entry}
+    def written(self, section: str) -> list[Any] | dict[str, Any]:
+        """Return a section as it was written; empty where it is neither list nor mapping."""
+        plain = self.document.plain
+        written = plain.get(section) if isinstance(plain, dict) else None
+        return written if isinstance(written, list | dict) else []
 
 
 def cut(document: Document, model: type[BaseModel]) -> Pieces:
@@ -86,8 +82,7 @@ def cut(document: Document, model: type[BaseModel]) -> Pieces:
                 _check(document, name, plain[name], info.rebuild_annotation(), pieces.errors)
             )
         elif info.is_required():
-            words = f": {info.description}" if info.description else ""
-            pieces.errors.append(document.error((name,), f"is required{words}"))
+            pieces.errors.append(document.error((name,), required(info)))
             found = []
         else:
             default = info.get_default(call_default_factory=True)
@@ -183,12 +178,12 @@ def _validate_check(
         errors.append(
             document.error((*loc, "probe"), f"must be {' or '.join(_PROBES)}, not {show(probe)}")
         )
+    if isinstance(value, dict) and "kind" in value:
+        errors.append(document.error((*loc, "kind"), "unknown key (did you mean probe?)"))
     if not isinstance(probe, str) or probe not in _PROBES:
         return
     own = set(CheckModel.model_fields)
     settings = {"kind": probe} | {key: item for key, item in value.items() if key not in own}
-    if "kind" in value:
-        errors.append(document.error((*loc, "kind"), "unknown key (did you mean probe?)"))
     model = _PROBES[probe]
     try:
         valid = _adapter(model).validate_python(settings)
@@ -199,3 +194,35 @@ def _validate_check(
         return
     if len(errors) == found:
         yield Piece(document, loc, CheckPieces(whens[0].model, valid))
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The valid pieces of the main file and of the PSAP files, and what all of them declare."""
+
+    main: Pieces
+    psap_files: tuple[Pieces, ...]
+    complete: bool
+    """Whether everything could be read, so that what is not here was not written either."""
+
+    @property
+    def firewalls(self) -> dict[str, Piece[FirewallModel]]:
+        """The valid firewalls by id."""
+        return {piece.name: piece for piece in self.main.all("firewalls")}
+
+    @property
+    def checks(self) -> list[Piece[CheckPieces]]:
+        """The valid checks."""
+        return self.main.all("checks")
+
+    @property
+    def psaps(self) -> list[Piece[PsapModel]]:
+        """The valid PSAPs of all files."""
+        return [piece for pieces in (self.main, *self.psap_files) for piece in pieces.all("psaps")]
+
+    def written_psaps(self) -> Iterator[Piece[dict[str, Any]]]:
+        """Yield every PSAP as it was written, valid or not."""
+        for pieces in (self.main, *self.psap_files):
+            for position, entry in enumerate(pieces.written("psaps")):
+                if isinstance(entry, dict):
+                    yield Piece(pieces.document, ("psaps", position), entry)

@@ -7,51 +7,24 @@ up among everything that was declared.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from psapwatch.config.build import path_ids
 from psapwatch.config.errors import ConfigError
 from psapwatch.config.explain import did_you_mean
-from psapwatch.config.models import FirewallModel, PsapModel, SourceModel, WindowModel
-from psapwatch.config.pieces import CheckPieces, Piece, Pieces
-from psapwatch.config.words import transport_of
+from psapwatch.config.models import FirewallModel, SourceModel, WindowModel
+from psapwatch.config.pieces import Parts, Piece
+from psapwatch.config.psap_rules import PSAP_RULES, attributes_of, path_keys
 from psapwatch.duration import print_duration
-from psapwatch.endpoint import CALL_FLOOR_S, CONTROL, REFERENCE, PortRange
-from psapwatch.sip.uri import parse_uri
+from psapwatch.endpoint import PortRange
 
 Errors = Iterator[ConfigError]
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The valid pieces of the main file and of the PSAP files, and the ids of all of them."""
-
-    main: Pieces
-    psaps: list[Piece[PsapModel]]
-    psap_ids: set[str]
-
-    @property
-    def firewalls(self) -> dict[str, Piece[FirewallModel]]:
-        """The valid firewalls by id."""
-        return {piece.name: piece for piece in self.main.all("firewalls")}
-
-    @property
-    def checks(self) -> list[Piece[CheckPieces]]:
-        """The valid checks."""
-        return self.main.all("checks")
-
-    @property
-    def all_valid(self) -> bool:
-        """Whether nothing that was declared is missing here."""
-        return self.psap_ids == {piece.model.id for piece in self.psaps} and not self.main.errors
-
-
 def broken(parts: Parts) -> Errors:
     """Yield everything that breaks a rule."""
-    for rule in _RULES:
+    for rule in (*PSAP_RULES, *_RULES):
         yield from rule(parts)
 
 
@@ -97,76 +70,6 @@ def _controls(parts: Parts) -> Errors:
                 yield piece.error(problem, "control", "status_url")
 
 
-def _psap_ids(parts: Parts) -> Errors:
-    seen: dict[str, Piece[PsapModel]] = {}
-    for piece in parts.psaps:
-        psap_id = piece.model.id
-        if psap_id in (REFERENCE, CONTROL):
-            yield piece.error(f"{psap_id} is reserved for checks of our own responders", "id")
-        if psap_id in seen:
-            first = seen[psap_id].error("", "id")
-            yield piece.error(f"{psap_id} is taken by the PSAP at {first.file}:{first.line}", "id")
-        seen.setdefault(psap_id, piece)
-
-
-def _psap_paths(parts: Parts) -> Errors:
-    known = parts.main.declared("firewalls")
-    for piece in parts.psaps:
-        taken: dict[str, int] = {}
-        for position, path in enumerate(piece.model.paths):
-            if path.firewall not in known:
-                yield piece.error(
-                    f"there is no firewall {path.firewall}{did_you_mean(path.firewall, known)}; "
-                    f"firewalls: {', '.join(sorted(known)) or 'none'}",
-                    *("paths", position, "firewall"),
-                )
-                continue
-            crossed = parts.firewalls.get(path.firewall)
-            for path_id in path_ids(path, crossed.model.next_hops if crossed else ()):
-                if path_id in taken:
-                    first = piece.error("", "paths", taken[path_id], "id").line
-                    message = f"{piece.model.id}/{path_id} is on line {first} already; give an id"
-                    yield piece.error(message, "paths", position, "id")
-                taken.setdefault(path_id, position)
-            if crossed:
-                yield from _first_hop(piece, position, crossed.model)
-
-
-def _first_hop(piece: Piece[PsapModel], position: int, crossed: FirewallModel) -> Errors:
-    """A sips URI is TLS on every hop (RFC 3261 26.2.2); a literal needs a source of its family."""
-    path = piece.model.paths[position]
-    at = ("paths", position, "uri")
-    if transport_of(path.uri) == "tls" and path.uri[:5].lower() == "sips:":
-        plain = [hop for hop in crossed.next_hops if transport_of(hop) != "tls"]
-        if plain:
-            yield piece.error(f"sips: needs TLS on the next hop too, and {plain[0]} has none", *at)
-    for hop in crossed.next_hops or [path.uri]:
-        host = parse_uri(hop).host
-        try:
-            version = ip_address(host).version
-        except ValueError:
-            continue
-        if version not in {ip_address(source.address).version for source in crossed.sources}:
-            yield piece.error(f"{host} is IPv{version}; {path.firewall} has no such source", *at)
-
-
-def _agreements(parts: Parts) -> Errors:
-    for piece in parts.psaps:
-        agreement = piece.model.test_calls
-        if not agreement:
-            continue
-        if all(path.kind == "legacy_gateway" for path in piece.model.paths):
-            message = "legacy_gateway allows OPTIONS only: a call would ring a CAMA trunk"
-            yield piece.error(message, "test_calls")
-        if agreement.every < CALL_FLOOR_S and not agreement.short_interval_agreed:
-            floor = print_duration(CALL_FLOOR_S)
-            message = (
-                f"{print_duration(agreement.every)} is under {floor}; "
-                "shorter needs short_interval_agreed: true, where the PSAP agreed to it"
-            )
-            yield piece.error(message, "test_calls", "every")
-
-
 def _checks(parts: Parts) -> Errors:
     consents = any(piece.model.test_calls for piece in parts.psaps)
     firewalls = [piece.model for piece in parts.firewalls.values()]
@@ -177,7 +80,7 @@ def _checks(parts: Parts) -> Errors:
                 f"must be at most every ({print_duration(when.every)}): never two attempts at once"
             )
             yield piece.error(message, "give_up_after")
-        if not parts.all_valid:
+        if not parts.complete:
             continue
         if when.on == "psaps" and settings.kind == "call" and not consents:
             yield piece.error(
@@ -189,19 +92,6 @@ def _checks(parts: Parts) -> Errors:
             crossed.control and crossed.control.source for crossed in firewalls
         ):
             yield piece.error("no firewall has a control with a source", "on")
-
-
-def _locations(parts: Parts) -> Errors:
-    """Location goes over streams only: a UDP path alone does not need it (RFC 3261 18.1.1)."""
-    sends = [
-        piece.name
-        for piece in parts.checks
-        if piece.model.when.on == "psaps" and getattr(piece.model.settings, "location", False)
-    ]
-    for piece in parts.psaps if sends else ():
-        streams = any(transport_of(path.uri) != "udp" for path in piece.model.paths)
-        if piece.model.test_calls and streams and not piece.model.location:
-            yield piece.error(f"is required: check {sends[0]} sends it", "location")
 
 
 def _windows(parts: Parts) -> Errors:
@@ -227,38 +117,21 @@ def _member(parts: Parts, piece: Piece[WindowModel], scope: str, member: Any) ->
     """Yield an error where a window names something that does not exist."""
     known: set[str]
     if scope == "firewall":
-        known = parts.main.declared("firewalls")
+        known = set(parts.main.written("firewalls"))
     elif scope == "psap":
-        known = parts.psap_ids
+        known = {str(psap.model.get("id")) for psap in parts.written_psaps()}
     elif scope == "path":
-        known = set(_path_keys(parts))
-        if not parts.all_valid:
+        known = set(path_keys(parts))
+        if not parts.complete:
             return
     else:
         name, value = next(iter(member.items()))
         member = f"{name}={value}"
-        known = {
-            f"{key}={there}"
-            for psap in parts.psaps
-            for attributes in (psap.model.attributes, *_of_paths(psap.model))
-            for key, there in attributes.items()
-        }
-        if not parts.all_valid:
+        known = {name for psap in parts.psaps for name in attributes_of(psap.model)}
+        if not parts.complete:
             return
     if member not in known:
         yield piece.error(f"there is no {scope} {member}{did_you_mean(member, known)}", scope)
-
-
-def _of_paths(model: PsapModel) -> Iterator[dict[str, str]]:
-    return (path.attributes for path in model.paths)
-
-
-def _path_keys(parts: Parts) -> Iterator[str]:
-    for piece in parts.psaps:
-        for path in piece.model.paths:
-            crossed = parts.firewalls.get(path.firewall)
-            for path_id in path_ids(path, crossed.model.next_hops if crossed else ()):
-                yield f"{piece.model.id}/{path_id}"
 
 
 def _sinks(parts: Parts) -> Errors:
@@ -287,7 +160,8 @@ def web_problem(url: str) -> str:
 
 def _something(parts: Parts) -> Errors:
     references = any(piece.model.reference for piece in parts.firewalls.values())
-    if parts.all_valid and not parts.psaps and not references:
+    nothing = not parts.psaps and not references and not parts.main.written("psap_files")
+    if parts.complete and nothing:
         message = "there is nothing to watch: no PSAP and no firewall with a reference"
         yield parts.main.document.error(("psaps",), message)
 
@@ -295,11 +169,7 @@ def _something(parts: Parts) -> Errors:
 _RULES: Final[tuple[Callable[[Parts], Errors], ...]] = (
     _sources,
     _controls,
-    _psap_ids,
-    _psap_paths,
-    _agreements,
     _checks,
-    _locations,
     _windows,
     _sinks,
     _something,

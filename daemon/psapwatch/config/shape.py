@@ -28,7 +28,8 @@ or as seen from the working directory. Moments are Unix seconds, durations secon
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from psapwatch.endpoint import (
@@ -118,6 +119,8 @@ class Config:
     detection: Detection
     maintenance: tuple[Window, ...]
     sinks: tuple[Any, ...]
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+    """Lines of the keys that a reload cannot change, for the refusal."""
 
     @property
     def all_paths(self) -> tuple[Path, ...]:

@@ -152,6 +152,7 @@ class _Table:
         self._take_path(psap, cells, line)
 
     def _take_psap(self, psap: Loc, cells: dict[str, str], line: int) -> None:
+        self.document.columns.update({(*psap, *at): name for name, at in PSAP_COLUMNS.items()})
         for name, cell in cells.items():
             place = self._place(name)
             if place:

@@ -25,6 +25,7 @@ _ATTRIBUTE: Final = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 _PORTS: Final = re.compile(r"([0-9]{1,5})-([0-9]{1,5})", re.ASCII)
 _TURN: Final = re.compile(r"([0-9]{1,3})/([0-9]{1,3})", re.ASCII)
 _LISTEN: Final = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+)):([0-9]{1,5})", re.ASCII)
+_EXAMPLE: Final = "sip:psap.example.gov;transport=tcp"
 _HOST: Final = re.compile(
     r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII
 )
@@ -110,9 +111,9 @@ def _moment(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise _wrong(f"{text[:40]!r} is no time; write 2026-12-01T02:00:00-05:00") from None
+        raise _wrong(f"{text[:40]!r} is no time; write it as 2026-12-01T02:00:00-05:00") from None
     if moment.tzinfo is None:
-        raise _wrong(f"{text} has no zone; write {text}-05:00, or {text}Z for UTC")
+        raise _wrong(f"{text} has no zone; write {text}Z for UTC, or its offset as in {text}-05:00")
     return moment.timestamp()
 
 
@@ -127,15 +128,13 @@ def _sip_uri(text: str) -> str:
         )
         raise _wrong(f"a {scheme}: URI {why}; allowed are sip: and sips: URIs")
     if scheme not in ("sip", "sips") or ":" not in text:
-        raise _wrong(
-            f"{text[:60]!r} is no sip: or sips: URI, such as sip:psap.example.gov;transport=tcp"
-        )
+        raise _wrong(f"{text[:60]!r} is no sip: or sips: URI, such as {_EXAMPLE}")
     if ":" in text.partition(":")[2].rpartition("@")[0]:
         raise _wrong("a password in a URI is sent in the clear; write auth with a password_file")
     try:
         uri = parse_uri(text)
     except BadUri as bad:
-        raise _wrong(f"{text[:60]!r} is no SIP URI: {bad}") from None
+        raise _wrong(f"{bad}; write sip:HOST or sips:HOST, such as {_EXAMPLE}") from None
     if uri.headers:
         raise _wrong("a URI to send to carries no ?headers (RFC 3261 19.1.1)")
     _check_host(uri)
@@ -194,3 +193,20 @@ Server = Annotated[Address, _written(_server, "a numeric address")]
 Moment = Annotated[
     float, _written(_moment, "a time with a zone, such as 2026-12-01T02:00:00-05:00")
 ]
+
+WRITTEN_AS: Final = tuple(
+    (get_args(kind)[1], words)
+    for kind, words in (
+        (Id, "id"),
+        (AttributeName, "attribute name"),
+        (Numeric, "numeric address"),
+        (SipUri, "sip: or sips: URI"),
+        (Ports, "LOW-HIGH"),
+        (Turn, "I/N"),
+        (Listen, "HOST:PORT"),
+        (Server, "numeric address, or HOST:PORT"),
+        (Moment, "time with zone"),
+        (Text, "text"),
+    )
+)
+"""What the reference calls each type, by the validator that makes it."""
