@@ -16,6 +16,7 @@ from typing import Final
 from psapwatch.endpoint import Address, TransportName
 from psapwatch.evidence import Fact, Kind, Observation
 from psapwatch.net.flow import Listeners
+from psapwatch.net.send_queue import SendQueue
 from psapwatch.net.sockets import (
     RECEIVED_ANCILLARY,
     ReceiveTime,
@@ -27,8 +28,6 @@ from psapwatch.net.tls import TlsFailure, TlsSession
 from psapwatch.sip.wire import Malformed, StreamFramer
 from psapwatch.world import Arrival, Listener
 
-WRITE_BUFFER_MAX: Final = 262_144
-"""Octets that the peer has not taken; more means that it, or the way, has stopped taking any."""
 _UNACKNOWLEDGED_MS: Final = 32_000
 """TCP_USER_TIMEOUT: as long as a SIP transaction waits (64 * T1)."""
 _RECEIVE: Final = memoryview(bytearray(65_536))
@@ -57,9 +56,8 @@ class Connection:
         "_loop",
         "_on_end",
         "_one",
-        "_out",
         "_phase",
-        "_send_errno",
+        "_queue",
         "_times",
         "_tls",
         "began_at",
@@ -105,8 +103,7 @@ class Connection:
         self._on_end = on_end
         self._tls = tls
         self._framer = StreamFramer()
-        self._out = bytearray()
-        self._send_errno = 0
+        self._queue = SendQueue(one, self._loop)
 
     @property
     def is_open(self) -> bool:
@@ -156,12 +153,12 @@ class Connection:
         except TlsFailure as failure:
             self._loop.call_soon(self._end, self._seen(Kind.TLS_FAILED, **failure.facts))
             return
-        if len(self._out) + len(octets) > WRITE_BUFFER_MAX:
-            detail = f"{len(self._out)} octets were not taken"
+        if not self._queue.has_room(len(octets)):
+            detail = f"{len(self._queue)} octets were not taken"
             lost = self._seen(Kind.CONNECTION_LOST, error="timeout", detail=detail)
             self._loop.call_soon(self._end, lost)
             return
-        self._write(octets)
+        self._queue.write(octets)
 
     def leave(self, call_id: str, listener: Listener) -> None:
         """Forget a listener; a connection that stayed silent for it is not reused for another."""
@@ -184,6 +181,9 @@ class Connection:
         one, self._one = self._one, None
         if one is None:
             return
+        if self._tls and self.is_open:
+            self._tls.close()
+            self._queue.write(self._tls.data_to_send())
         self._phase = "ended"
         self._loop.remove_reader(one.fileno())
         self._loop.remove_writer(one.fileno())
@@ -224,10 +224,10 @@ class Connection:
         try:
             done = tls.shake()
         except TlsFailure as failure:
-            self._write(tls.data_to_send())  # our alert, so that the peer knows why
+            self._queue.write(tls.data_to_send())  # our alert, so that the peer knows why
             self._end(self._seen(Kind.TLS_FAILED, **failure.facts))
             return False
-        self._write(tls.data_to_send())
+        self._queue.write(tls.data_to_send())
         if done:
             self._took(Kind.TLS_UP, **tls.facts())
             self._up()
@@ -261,7 +261,7 @@ class Connection:
                 self._lost(error.errno or 0)
             return
         if not size:
-            self._lost(self._send_errno)
+            self._lost(self._queue.errno)
             return
         self._received(_RECEIVE[:size].tobytes(), self._times.to_loop(ancillary, now))
 
@@ -276,7 +276,7 @@ class Connection:
             except TlsFailure as failure:
                 self._end(self._seen(Kind.TLS_FAILED, **failure.facts))
                 return
-            self._write(self._tls.data_to_send())  # e.g. the answer to a key update
+            self._queue.write(self._tls.data_to_send())  # e.g. the answer to a key update
         self._framer.feed(octets)
         try:
             while not self.has_ended and (message := self._framer.next()) is not None:
@@ -303,42 +303,6 @@ class Connection:
             self._end(self._seen(Kind.TLS_FAILED, error="closed", detail=detail, ours=False))
         else:
             self._end(self._seen(Kind.CONNECTION_LOST, error=how, detail=detail))
-
-    # -- writing
-
-    def _write(self, octets: bytes) -> None:
-        """Write, or keep what the socket does not take; an error shows when reading."""
-        one = self._one
-        if one is None or not octets:
-            return
-        if self._out:
-            self._out += octets
-            return
-        try:
-            taken = one.send(octets)
-        except (BlockingIOError, InterruptedError):
-            taken = 0
-        except OSError as error:  # a reset: its reader is woken, after what the peer said before
-            self._send_errno = error.errno or 0
-            return
-        if taken < len(octets):
-            self._out += octets[taken:]
-            self._loop.add_writer(one.fileno(), self._writable)
-
-    def _writable(self) -> None:
-        one = self._one
-        assert one is not None, "a closed socket has no writer"
-        try:
-            taken = one.send(self._out)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._send_errno = error.errno or 0
-            self._loop.remove_writer(one.fileno())
-            return
-        del self._out[:taken]
-        if not self._out:
-            self._loop.remove_writer(one.fileno())
 
     # -- ending
 

@@ -6,6 +6,7 @@ each phase and still read the alert that a TLS 1.3 server sends after our handsh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import re
@@ -155,6 +156,11 @@ class TlsSession:
             self._tls.write(octets)
         except ssl.SSLError as error:
             raise self._failure(error) from None
+
+    def close(self) -> None:
+        """Put a close_notify into ``data_to_send`` (RFC 8446 6.1), where the session is up."""
+        with contextlib.suppress(ssl.SSLError):
+            self._tls.unwrap()
 
     def facts(self) -> dict[str, Fact]:
         """Return what TLS_UP carries, but for its duration."""
