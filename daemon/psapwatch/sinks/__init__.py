@@ -1,4 +1,4 @@
-"""The kinds of sink: one line each."""
+"""The sinks that exist: a new one adds its file, and its settings here."""
 
 from __future__ import annotations
 

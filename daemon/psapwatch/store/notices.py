@@ -22,7 +22,7 @@ _INCIDENTS: Final[dict[Which, str]] = {
     "newest": "SELECT body, acknowledged FROM incidents ORDER BY opened_at DESC LIMIT ?",
     "one": "SELECT body, acknowledged FROM incidents WHERE id = ?",
 }
-_encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
 
 
 @dataclass(frozen=True, slots=True)
