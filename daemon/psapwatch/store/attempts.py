@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Final, final
 
+import structlog
+
 from psapwatch import evidence as evidence_words
 from psapwatch.evidence import Evidence, Packet
 from psapwatch.store.redact import redact_transcript, redacted
@@ -29,10 +31,13 @@ LAST_PASS_EVERY_S: Final = 60.0
 DELETED_AT_ONCE_MAX: Final = 2_000
 """Rows that one retention job deletes, so that a call's ledger row need not wait long."""
 
+log = structlog.get_logger("psapwatch.store")
+
 Attempt = tuple[Evidence, Verdict]
 Series = tuple[str, str, str, str, str, str]
 
-_encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_OUR_FAULT: Final = (TypeError, ValueError, OverflowError, sqlite3.ProgrammingError)
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 _SERIES: Final = ("psap", "path", "firewall", "transport", "check", "probe")
 _PLAIN: Final = ("leg", "source", "call_id", "v")
 _WANTED: Final = {None: (0, 1), False: (0,), True: (1,)}
@@ -77,7 +82,11 @@ class Flush:
         if self.rows is None:
             self.rows, self.passes = self.buffer.take()
         self.fresh.clear()
-        connection.executemany(_INSERT, (self._row(connection, *each) for each in self.rows))
+        for seen, verdict in self.rows:
+            try:
+                connection.execute(_INSERT, self._row(connection, seen, verdict))
+            except _OUR_FAULT as fault:  # one attempt that cannot be written spoils no other
+                self.buffer.lose_fault(seen.attempt_id, fault)
         connection.executemany(
             "INSERT OR REPLACE INTO last_passes (series, id, transcript) VALUES (?, ?, ?)",
             (
@@ -183,6 +192,11 @@ class Buffer:
             (redact_transcript(each.transcript) for each in held if each.attempt_id == attempt_id),
             (),
         )
+
+    def lose_fault(self, attempt_id: str, fault: Exception) -> None:
+        """Count an attempt that no disk could take: a bug of ours."""
+        self._run.losses["faults"] += 1
+        log.error("attempt_unwritable", attempt_id=attempt_id, error=repr(fault))
 
     def _flush(self) -> None:
         if not self._posted and (self or self._due):
