@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from psapwatch.desk import Desk, prober_fault
 from psapwatch.detection import State
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Firewall, Identity, Path
-from psapwatch.evidence import Evidence, Kind
+from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.net.pump import Pump
 from psapwatch.permits import Permits, spacing_of
 from psapwatch.probes.base import Errand, Heard
@@ -350,6 +350,13 @@ class Watch:
             why = f"{heard.seen['why']}: {heard.seen.get('detail')}"
             self.permits.unsafe(heard.path, why, wall)
             self.desk.unsafe(heard.path, why, wall, heard.path.vantage)
+
+    def ended_elsewhere(self, row: OpenCall, seen: Observation) -> None:
+        """Close the row of a recovered call whose path is no longer configured."""
+        if seen.kind is Kind.ENDED:
+            self.store.close_call(row.call_id, str(seen["how"]), self.world.clock.wall())
+            self._open_calls.discard(row.call_id)
+            self._counters.calls_open(len(self._open_calls))
 
     async def enter_ledger(self, row: OpenCall, path: Path) -> None:
         """Commit the row of a call; the INVITE leaves only after this returns."""

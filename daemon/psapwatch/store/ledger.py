@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from dataclasses import dataclass
 from typing import Final
 
-from psapwatch.endpoint import Address, TransportName
+from psapwatch.endpoint import Address
 from psapwatch.store.redact import redact
 from psapwatch.store.runner import Closed, Runner
+from psapwatch.world import OpenCall
 
 LEDGER_S: Final = 1.0
 """How long a call waits for its row; then it is not placed (``prober_fault``)."""
@@ -29,22 +29,6 @@ class CallsStopped(LedgerUnavailable):
 
 class TooSoon(LedgerUnavailable):
     """Another call to this PSAP is open, or was placed within the floor: no INVITE."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenCall:
-    """A call whose INVITE may have been heard and which has not ended yet."""
-
-    call_id: str
-    psap: str
-    path: str
-    firewall: str
-    transport: TransportName
-    local: Address
-    peer: Address
-    octets: bytes
-    """The INVITE, as it is sent: within Timer B it is sent again to learn the call's state."""
-    invited_at: float
 
 
 async def place(run: Runner, row: OpenCall, floor_s: float) -> None:
@@ -90,6 +74,12 @@ def open_call(connection: sqlite3.Connection, row: OpenCall, floor_s: float) -> 
     ).fetchone()
     if stop:
         raise CallsStopped(f"test calls to {row.psap} are stopped ({stop[0]}): {stop[1]}")
+    again = connection.execute(
+        "UPDATE calls SET octets = ? WHERE call_id = ? AND ended_at IS NULL",
+        (row.octets, row.call_id),
+    )
+    if again.rowcount:
+        return  # the same call with credentials (RFC 3261 22.2): not a second one
     if floor_s > 0:
         last = connection.execute(
             "SELECT (SELECT at FROM floor WHERE psap = ?1),"
@@ -113,6 +103,13 @@ def open_call(connection: sqlite3.Connection, row: OpenCall, floor_s: float) -> 
     charge(connection, row.psap, row.invited_at)
 
 
+def note_answer(connection: sqlite3.Connection, call_id: str, octets: bytes) -> None:
+    """Keep the 2xx of an open call: after a crash ACK and BYE are built from it."""
+    connection.execute(
+        "UPDATE calls SET answer = ? WHERE call_id = ? AND ended_at IS NULL", (octets, call_id)
+    )
+
+
 def charge(connection: sqlite3.Connection, psap: str, at: float) -> None:
     """Count a call against the floor of who was called, or of who answered instead."""
     connection.execute(
@@ -127,7 +124,7 @@ def close_call(connection: sqlite3.Connection, call_id: str, how: str, at: float
     found = connection.execute("SELECT octets FROM calls WHERE call_id = ?", (call_id,)).fetchone()
     if found:
         connection.execute(
-            "UPDATE calls SET ended_at = ?, how = ?, octets = ? WHERE call_id = ?",
+            "UPDATE calls SET ended_at = ?, how = ?, octets = ?, answer = x'' WHERE call_id = ?",
             (at, how, redact(found[0]), call_id),
         )
 
@@ -136,23 +133,11 @@ def open_calls(connection: sqlite3.Connection) -> list[OpenCall]:
     """Return the calls that have not ended, oldest first."""
     found = connection.execute(
         "SELECT call_id, psap, path, firewall, transport, local_host, local_port, peer_host,"
-        " peer_port, octets, invited_at FROM calls WHERE ended_at IS NULL ORDER BY invited_at"
+        " peer_port, octets, invited_at, answer FROM calls WHERE ended_at IS NULL ORDER BY invited_at"
     )
     return [
-        OpenCall(
-            call_id=call_id,
-            psap=psap,
-            path=path,
-            firewall=firewall,
-            transport=transport,
-            local=Address(host, port),
-            peer=Address(peer, peer_port),
-            octets=octets,
-            invited_at=at,
-        )
-        for call_id, psap, path, firewall, transport, host, port, peer, peer_port, octets, at in (
-            found
-        )
+        OpenCall(*row[:5], Address(*row[5:7]), Address(*row[7:9]), *row[9:])  # in their order
+        for row in found
     ]
 
 

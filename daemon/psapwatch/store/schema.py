@@ -46,7 +46,8 @@ _CALLS: Final[Step] = (
         psap TEXT NOT NULL, path TEXT NOT NULL, firewall TEXT NOT NULL, transport TEXT NOT NULL,
         local_host TEXT NOT NULL, local_port INTEGER NOT NULL,
         peer_host TEXT NOT NULL, peer_port INTEGER NOT NULL,
-        octets BLOB NOT NULL, invited_at REAL NOT NULL, ended_at REAL, how TEXT
+        octets BLOB NOT NULL, answer BLOB NOT NULL DEFAULT x'', invited_at REAL NOT NULL,
+        ended_at REAL, how TEXT
     ) STRICT""",
     "CREATE INDEX calls_open ON calls (psap) WHERE ended_at IS NULL",
     "CREATE INDEX calls_ended ON calls (ended_at) WHERE ended_at IS NOT NULL",

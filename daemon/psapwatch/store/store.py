@@ -19,12 +19,12 @@ from psapwatch.incident import Incident, Notice
 from psapwatch.store import attempts, decisions, ledger, notices, retention
 from psapwatch.store.attempts import Attempt
 from psapwatch.store.decisions import Audited, Decisions
-from psapwatch.store.ledger import OpenCall
 from psapwatch.store.notices import Outstanding, Pending
 from psapwatch.store.opening import open_reading, open_writing
 from psapwatch.store.runner import Inline, Runner
 from psapwatch.store.schema import MIGRATIONS, Step
 from psapwatch.verdict import Verdict
+from psapwatch.world import OpenCall
 
 
 @final
@@ -127,6 +127,10 @@ class Store:
         """
         await ledger.place(self._run, row, floor_s)
         self._charge(row.psap, row.invited_at)
+
+    def note_answer(self, call_id: str, octets: bytes) -> None:
+        """Keep the 2xx of an open call, as it was received."""
+        self._run.post(lambda on: ledger.note_answer(on, call_id, octets))
 
     def close_call(self, call_id: str, how: str, at: float) -> None:
         """Note how a call ended: BYE, CANCEL, a final failure."""

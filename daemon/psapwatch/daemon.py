@@ -1,0 +1,329 @@
+"""The daemon put together: what is made from a configuration and a world, started and stopped.
+
+It runs unchanged in the simulated world: there the world, the store's runner and the absence of a
+web door are the only differences.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+import zlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from psapwatch.board import Board
+from psapwatch.casebook import Casebook, Ground
+from psapwatch.config.errors import BadConfig
+from psapwatch.config.load import load
+from psapwatch.config.reload import replacement
+from psapwatch.config.shape import Config
+from psapwatch.desk import Desk
+from psapwatch.detection import Thresholds
+from psapwatch.endpoint import REFERENCE, Address, Check, Path
+from psapwatch.evidence import Evidence, Observation
+from psapwatch.metrics import Metrics
+from psapwatch.net.system import close_world
+from psapwatch.permits import Permits
+from psapwatch.probes.base import Heard
+from psapwatch.probes.recover import recover
+from psapwatch.recorder import Recorder
+from psapwatch.sinks.base import Surroundings, open_sinks
+from psapwatch.sinks.outbox import Outbox
+from psapwatch.store.store import Store
+from psapwatch.systemd import Systemd
+from psapwatch.verdict import Verdict
+from psapwatch.watch import Watch
+from psapwatch.web.app import Door, make_app
+from psapwatch.web.events import Events
+from psapwatch.web.users import Users
+from psapwatch.web.view import MaintenanceRow, Refused
+from psapwatch.world import CallForbidden, OpenCall, World
+
+REFRESH_EVERY_S: Final = 1.0
+"""How soon a stop, resume or acknowledgement by a command reaches the running daemon."""
+RETAIN_EVERY_S: Final = 3_600.0
+CHANGES_MAX: Final = 100
+"""Change events remembered for the text of alerts."""
+
+Shard = tuple[int, int]
+
+
+class Daemon:
+    """One psapwatch: ``start``, then ``stop``. Implements ``web.view.Commands``."""
+
+    def __init__(
+        self,
+        config: Config,
+        world: World,
+        store: Store,
+        *,
+        shard: Shard = (1, 1),
+        systemd: Systemd | None = None,
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
+        self.config, self.world, self.store = config, world, store
+        self._shard, self._systemd = shard, systemd or Systemd()
+        self._log: FilteringBoundLogger = log or structlog.get_logger("psapwatch")
+        loop = asyncio.get_running_loop()
+        runs = self.runs
+        self.casebook = Casebook(self._ground(config), lambda: world.entropy.token(6))
+        self.board = Board(
+            config.vantage, world.clock, store, lambda: self.casebook.open, self._windows_open
+        )
+        self.events = Events(self.board)
+        self.metrics = Metrics(
+            config.all_paths, config.checks, world.clock, vantage=config.vantage
+        )
+        self.recorder = Recorder(
+            store,
+            self.metrics,
+            self.board,
+            self.events,
+            self._log,
+            lambda: self._systemd.alive(loop.time()),
+        )
+        self.desk = Desk(self.casebook, self.recorder, _thresholds(config), muted=self._muted)
+        self.watch = Watch(
+            world, config.identity, store, self.desk, Permits(store), self.metrics, self._log
+        )
+        self.board.configure(runs)
+        self.changes: list[tuple[float, str, str]] = []
+        self._door: Door | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._delivering: asyncio.Task[None] | None = None
+
+    @property
+    def runs(self) -> tuple[tuple[Path, Check], ...]:
+        """Every check on every path that this instance is to run."""
+        return runs_of(self.config, self._shard)
+
+    # ---- starting and stopping
+
+    async def start(self, *, web: bool = True) -> Address | None:
+        """Adopt what was open, end the calls a killed daemon left, and begin; returns where the web is.
+
+        Raises:
+            OSError: the web address cannot be used.
+            ValueError: two sinks tell the same place, or a sink's file cannot be used.
+        """
+        wall = self.world.clock.wall()
+        self.casebook.adopt(self.store.open_now(), wall)
+        self.metrics.incidents(self.casebook.open)
+        self._show_stops()
+        self._open_outbox(self.config)
+        listening = await self._open_door() if web else None
+        for row in await self.store.open_calls():
+            self._spawn(self._recover(row))
+        self.watch.confirm = self.config.detection.confirm
+        self.watch.run(self.runs, self.config.firewalls)
+        self._spawn(self._housekeeping())
+        self.board.is_ready = True
+        self._systemd.ready(f"watching {len({path.key for path, _check in self.runs})} paths")
+        self._log.info(
+            "started",
+            vantage=self.config.vantage,
+            paths=len({path.key for path, _check in self.runs}),
+            web=str(listening or ""),
+        )
+        return listening
+
+    async def stop(self) -> int:
+        """End every open call, write everything down, and return how many calls would not end."""
+        self._systemd.stopping("ending open calls")
+        left = await self.watch.stop()
+        for task in (*self._tasks, self._delivering):
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(
+            *(task for task in (*self._tasks, self._delivering) if task), return_exceptions=True
+        )
+        if self._door is not None:
+            await self._door.close()
+        await self.store.close()
+        await close_world(self.world)
+        self._log.info("stopped", calls_left_open=left)
+        return left
+
+    async def _open_door(self) -> Address:
+        web = self.config.web
+        users = Users.of(pathlib.Path(web.users_file).read_text("utf-8")) if web.users_file else None
+        app = make_app(
+            self.board, self, self.metrics, self.events, users=users, lifecycle=web.lifecycle
+        )
+        self._door = Door(app, web.listen, web.tls)
+        return await self._door.open()
+
+    def _open_outbox(self, config: Config) -> None:
+        around = Surroundings(config.vantage, self.world.clock, self.world.post, self.store.open_now)
+        outbox = Outbox(
+            self.store,
+            open_sinks(config.sinks, around),
+            self.world.clock,
+            told=self.metrics.notification,
+        )
+        self.recorder.sink_names = outbox.names
+        if self._delivering is not None:
+            self._delivering.cancel()
+        self.metrics.configure(config.all_paths, config.checks, outbox.names)
+        self._delivering = asyncio.get_running_loop().create_task(outbox.run())
+
+    async def _recover(self, row: OpenCall) -> None:
+        self.watch.adopt(row.call_id)
+        path = next((each for each in self.config.all_paths if each.key == f"{row.psap}/{row.path}"), None)
+        check = next((check for check in self.config.checks if check.is_call), None)
+        self._log.warning("ending a call that was left open", call_id=row.call_id, psap=row.psap)
+
+        def heard(seen: Observation) -> None:
+            if path is not None and check is not None:
+                self.watch.heard(Heard(path, check, row.call_id, seen, b"", late=True))
+            else:
+                self.watch.ended_elsewhere(row, seen)
+
+        why = await recover(self.world, row, path, crowd=self.watch.crowd, heard=heard)
+        if why:
+            self._log.error("a call that was left open cannot be ended", call_id=row.call_id, why=why)
+            self.metrics.teardown_failed(row.firewall)
+
+    async def _housekeeping(self) -> None:
+        """Take over what commands wrote, show what waits, forget what is too old."""
+        loop = asyncio.get_running_loop()
+        retain_at = loop.time() + 60.0
+        while True:
+            await asyncio.sleep(REFRESH_EVERY_S)
+            try:
+                if await self.store.refresh():
+                    self._take_acknowledgements()
+                self._show_stops()
+                for sink in self.recorder.sink_names:
+                    self.metrics.outbox(sink, self.store.pending_count(sink))
+                windows = {row.member for row in self._windows_open() if row.scope == "firewall"}
+                self.metrics.maintenance(windows)
+                if loop.time() >= retain_at:
+                    retain_at = loop.time() + RETAIN_EVERY_S
+                    await self.store.retain(self.world.clock.wall(), self.config.store.keep_days)
+            except Exception:  # noqa: BLE001 - housekeeping must go on; the store counts its losses
+                self.metrics.internal_error()
+                self._log.exception("housekeeping failed by our own fault")
+
+    def _take_acknowledgements(self) -> None:
+        known = {incident.id: incident.acknowledged for incident in self.casebook.open}
+        for incident in self.store.open_now():
+            if incident.acknowledged and not known.get(incident.id, "-"):
+                self.desk.acknowledge(incident.id, incident.acknowledged, self.world.clock.wall())
+
+    def _show_stops(self) -> None:
+        stops = self.store.decisions.stops
+        self.metrics.test_calls_stopped({psap: stop.reason for psap, stop in stops.items()})
+        wall = self.world.clock.wall()
+        for incident in self.casebook.open:
+            if incident.alertname == "TestCallUnsafe" and incident.psap not in stops:
+                self.desk.close(incident.identity, wall)  # a human has resumed the test calls
+
+    # ---- web.view.Commands
+
+    async def reload(self, by: str) -> Sequence[str]:
+        """Load the file again; all of it comes into force, or none and the errors are returned."""
+        loop = asyncio.get_running_loop()
+        self._systemd.reloading(loop.time())
+        try:
+            new = await loop.run_in_executor(None, load, self.config.file)
+            replacement(self.config, new)
+            self._take_over(new)
+        except (BadConfig, ValueError) as bad:
+            errors = [str(error) for error in getattr(bad, "errors", [bad])]
+            self.metrics.reloaded(successful=False)
+            self._log.error("configuration refused; the running one is kept", by=by, errors=errors)
+            return errors
+        finally:
+            self._systemd.ready()
+        self.store.decisions.audit(by, "reload", self.config.file, self.world.clock.wall())
+        self.metrics.reloaded(successful=True)
+        self._log.info("configuration reloaded", by=by)
+        return []
+
+    def _take_over(self, new: Config) -> None:
+        self._open_outbox(new)
+        self.config = new
+        self.casebook.rebase(self._ground(new))
+        self.desk.thresholds = _thresholds(new)
+        self.board.configure(self.runs)
+        self.watch.identity, self.watch.confirm = new.identity, new.detection.confirm
+        self.watch.run(self.runs, new.firewalls)
+
+    async def change(self, what: str, by: str, at: float) -> None:
+        """Remember a change event; alerts that open soon after quote it."""
+        self.changes = [*self.changes, (at, what, by)][-CHANGES_MAX:]
+        self.store.decisions.audit(by, f"change {what}", "", self.world.clock.wall())
+
+    async def probe(self, target: str, module: str) -> tuple[Evidence, Verdict]:
+        """One attempt now; a call only on a configured path that may be called at this moment.
+
+        Raises:
+            Refused: unknown check or target, or a call that may not be placed.
+        """
+        check = next((each for each in self.config.checks if each.name == module), None)
+        if check is None:
+            names = ", ".join(each.name for each in self.config.checks)
+            raise Refused(f"there is no check {module!r}", "module", f"one of {names}")
+        wanted = {target, f"sip:{target}"}
+        path = next((p for p, _c in self.runs if wanted & {p.key, p.uri, p.psap.id}), None)
+        if path is None:
+            raise Refused(
+                f"{target!r} is no configured target", "target", "name a PSAP, a path or its URI"
+            )
+        try:
+            return await self.watch.probe(path, check)
+        except CallForbidden as no:
+            raise Refused(f"not called: {no}", "target", "wait, or see `psapwatch calls`", 403) from no
+
+    # ---- what a configuration comes to
+
+    def _ground(self, config: Config) -> Ground:
+        return Ground(config.vantage, runs_of(config, self._shard), config.detection.clean_s)
+
+    def _muted(self, path: Path) -> bool:
+        wall = self.world.clock.wall()
+        return any(
+            window.covers(wall) and _holds(window.scope, window.member, path)
+            for window in self.config.maintenance
+        )
+
+    def _windows_open(self) -> Sequence[MaintenanceRow]:
+        wall = self.world.clock.wall()
+        return [
+            MaintenanceRow(window.scope, window.member, window.until_at, window.why)
+            for window in self.config.maintenance
+            if window.covers(wall)
+        ]
+
+    def _spawn(self, work: Any) -> None:  # noqa: ANN401 - any coroutine
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.append(task)
+        task.add_done_callback(lambda done: self._tasks.remove(done) if done in self._tasks else None)
+
+
+def runs_of(config: Config, shard: Shard = (1, 1)) -> tuple[tuple[Path, Check], ...]:
+    """Every check on every path; of several shards each PSAP belongs to exactly one."""
+    nth, of = shard
+    return tuple(
+        (path, check)
+        for check in config.checks
+        for path in config.watched(check)
+        if zlib.crc32(path.psap.id.encode()) % of == nth - 1 or path.psap.id == REFERENCE
+    )
+
+
+def _thresholds(config: Config) -> Thresholds:
+    return Thresholds(config.detection.fall, config.detection.rise)
+
+
+def _holds(scope: str, member: str, path: Path) -> bool:
+    attributes = dict(path.psap.attributes) | dict(path.attributes)
+    named = {"firewall": path.firewall.id, "psap": path.psap.id, "path": path.key, **attributes}
+    return named.get(scope) == member
+
+

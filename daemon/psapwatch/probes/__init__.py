@@ -1,0 +1,12 @@
+"""The kinds of probe: one line each."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from psapwatch.probes.call import CallSettings
+from psapwatch.probes.options import OptionsSettings
+
+AnyProbe = Annotated[OptionsSettings | CallSettings, Field(discriminator="kind")]

@@ -1,0 +1,96 @@
+"""Ending the calls that a killed daemon left open (detection.md 7).
+
+The ledger row holds the INVITE as it was sent and, once there was one, its 2xx. From the same local
+port the call is learned about and ended; the row closes when it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from psapwatch.endpoint import Path, Source, Tls
+from psapwatch.evidence import Observation
+from psapwatch.net import TRANSPORTS
+from psapwatch.net.pump import Pump
+from psapwatch.sip.call import Call, CallPlan
+from psapwatch.sip.request import Caller
+from psapwatch.sip.uri import parse_name_addr
+from psapwatch.sip.wire import Malformed, Request, Response, parse
+from psapwatch.world import Flow, OpenCall, Road, World
+
+
+async def recover(
+    world: World,
+    row: OpenCall,
+    path: Path | None,
+    *,
+    crowd: set[Pump],
+    heard: Callable[[Observation], None],
+) -> str:
+    """Begin to end one open call; returns ``""``, or why nothing can be done about it.
+
+    ``path`` is the row's path in the present configuration; without it the row's own addresses do.
+    """
+    try:
+        invite = parse(row.octets)
+    except Malformed as bad:
+        return f"its INVITE cannot be read: {bad.why}"
+    if not isinstance(invite, Request):
+        return "its row holds no request"
+    pump = Pump(
+        world.network, world.resolver, _road(row, path), row.call_id,
+        crowd=crowd, ledger=_no_ledger, heard=heard,
+    )  # fmt: skip
+    reliable = TRANSPORTS[row.transport].reliable
+    flow = await pump.open(4.0, 0 if reliable else row.local.port)
+    if flow is None and not reliable:  # its port is taken: rport brings the answers to another one
+        flow = await pump.open(4.0)
+    if flow is None:
+        return "no connection to the far end"
+    call = Call(
+        invite,
+        _caller(invite, row),
+        peer=row.peer,
+        target_uri=path.uri if path else f"sip:{row.peer}",
+        reliable=reliable,
+        plan=CallPlan(),
+        token=world.entropy.token,
+    )
+    age_s = max(0.0, world.clock.wall() - row.invited_at)
+    answer = _response(row.answer)
+    await pump.drive(call, lambda now: call.resume(now, age_s=age_s, answer=answer))
+    return ""
+
+
+def _road(row: OpenCall, path: Path | None) -> Road:
+    source = path.leaves_from if path else Source(row.local.host)
+    tls = (path.tls or path.firewall.tls) if path else Tls(verify=False)
+    return Road(row.transport, source, row.peer, "", tls)
+
+
+def _caller(invite: Request, row: OpenCall) -> Caller:
+    """The one who placed the call, read back from its INVITE."""
+    via, sender = invite.vias[0], parse_name_addr(invite.header("From") or "")
+    contact = parse_name_addr(invite.header("Contact") or "")
+    return Caller(
+        via_token=TRANSPORTS[row.transport].via_token,
+        sent_by=f"{via.host}:{via.port}" if via.port else via.host,
+        contact=str(contact.uri),
+        from_uri=str(sender.uri),
+        from_tag=invite.from_tag,
+        call_id=invite.call_id,
+    )
+
+
+def _response(octets: bytes) -> Response | None:
+    try:
+        message = parse(octets) if octets else None
+    except Malformed:
+        return None
+    return message if isinstance(message, Response) else None
+
+
+async def _no_ledger(_octets: bytes, _flow: Flow) -> None:
+    """A recovery sends no new INVITE, so nothing may ask for a row."""
+    message = "a recovered call places no new call"
+    raise RuntimeError(message)
