@@ -1,6 +1,6 @@
 """Fuzz the SIP codec: whatever comes in, ``Malformed`` is the only exception that comes out.
 
-``python tests/fuzz_wire.py --examples 20000 --seed 1`` is the long run, ``tests/sip/test_wire_fuzz``
+``python tests/fuzz_wire.py --examples 20000 --seed 1`` is the long run, ``test_wire_fuzz.py`` is
 the short one. Every input is read whole as a datagram, whole from a stream, and fed to a
 ``StreamFramer`` byte by byte and in pieces, which must find the same messages.
 """

@@ -208,7 +208,8 @@ def _is_unicast(address: str) -> bool:
         parsed = ip_address(address)
     except ValueError:
         return False
-    return not (parsed.is_multicast or parsed.is_unspecified or address == "255.255.255.255")
+    special = parsed.is_multicast or parsed.is_unspecified or address == "255.255.255.255"
+    return not special and "%" not in address  # a zone index means nothing to us
 
 
 def _words(media: MediaDescription, attribute: str) -> list[str]:
@@ -226,7 +227,7 @@ def _parts(body: bytes, content_type: str, levels: int) -> Iterator[tuple[str, b
     boundary = _BOUNDARY.search(content_type)
     if boundary is None or levels == 0:
         return
-    delimiter = b"--" + unquote(boundary[1]).encode()
+    delimiter = b"--" + unquote(boundary[1]).encode(errors="replace")
     for number, piece in enumerate((b"\r\n" + body).split(b"\n" + delimiter, PARTS_MAX + 1)[1:]):
         if piece.startswith(b"--") or number >= PARTS_MAX:
             return
