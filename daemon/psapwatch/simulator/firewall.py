@@ -8,140 +8,34 @@ fault really happened. Moments are loop seconds.
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-from psapwatch.endpoint import Address, TransportName
+from psapwatch.endpoint import Address
 from psapwatch.simulator.chance import seeded
+from psapwatch.simulator.gateway import rewritten
 from psapwatch.simulator.icmp import Bucket, IcmpBudget
-
-Direction = Literal["inward", "outward"]
-Phase = Literal["message", "syn", "hello", "media"]
-Flows = Literal["any", "new", "old"]
-Fragments = Literal["any", "whole", "fragmented"]
-Part = Literal["via", "contact", "sdp"]
+from psapwatch.simulator.rule import (
+    Accept,
+    Delay,
+    Direction,
+    Drop,
+    Limit,
+    Packet,
+    Reject,
+    Rewrite,
+    Rule,
+    TcpReset,
+    fits,
+)
 
 UDP_STATE_S: Final = 30.0
 """Linux's nf_conntrack_udp_timeout."""
 STATES_MAX: Final = 262_144
 _PURGE_STATES: Final = 1_024
-
-
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """What crosses: a datagram whole or in fragments, a stream's SYN, ClientHello or message."""
-
-    transport: TransportName
-    source: Address
-    destination: Address
-    octets: bytes
-    phase: Phase = "message"
-    fragments: int = 1
-
-    @property
-    def size(self) -> int:
-        """Octets of payload."""
-        return len(self.octets)
-
-
-@dataclass(frozen=True, slots=True)
-class Accept:
-    """Let it pass; later rules are not asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Say nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """Answer with ICMP; ``None`` for IPv6 takes the counterpart of administratively prohibited."""
-
-    icmp_type: int = 3
-    code: int = 13
-    v6: tuple[int, int] = (1, 1)
-    offender: str = ""
-    """Who signs it; ``""``: the firewall."""
-
-
-@dataclass(frozen=True, slots=True)
-class TcpReset:
-    """RST to the sender of a stream; a datagram is dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rewrite:
-    """An application-layer gateway that means well: addresses in these parts become ``to``.
-
-    ``restores`` puts the caller's address back on the way out; a gateway that does not leaves
-    responses that name somebody else in Via.
-    """
-
-    to: str
-    parts: tuple[Part, ...] = ("via", "contact", "sdp")
-    restores: bool = True
-    mends_length: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """Drop what comes faster than this, and with ``block_s`` everything of that source for so long.
-
-    ``each_source`` keeps a bucket for each source host, otherwise there is one for all.
-    """
-
-    per_second: float
-    burst: int = 1
-    block_s: float = 0.0
-    each_source: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Delay:
-    """Hold it back, as a queue would."""
-
-    seconds: float
-
-
-Action = Accept | Drop | Reject | TcpReset | Rewrite | Limit | Delay
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One row. What is left out matches everything; inside TLS nobody reads method or content."""
-
-    name: str
-    action: Action = Drop()
-    direction: Direction | None = None
-    transport: TransportName | None = None
-    transports: frozenset[TransportName] = frozenset()
-    phase: Phase | None = None
-    methods: frozenset[str] = frozenset()
-    codes: frozenset[int] = frozenset()
-    content: bytes = b""
-    min_size: int = 0
-    max_size: int = 1 << 20
-    fragments: Fragments = "any"
-    sources: frozenset[str] = frozenset()
-    destinations: frozenset[str] = frozenset()
-    """The two ends' hosts, as seen by the packet itself."""
-    hosts: frozenset[str] = frozenset()
-    """Either end: a rule on a PSAP whichever way the packet goes."""
-    family: Literal[4, 6] | None = None
-    flows: Flows = "any"
-    share: float = 1.0
-    """This part of all flows, by a hash of the outer port."""
-    instance: tuple[int, int] = (0, 1)
-    """``(k, n)``: the flows that member k of n equal ones carries, by another hash of that port."""
-    probability: float = 1.0
-    """Of each packet, by chance."""
-    starts_at: float = 0.0
-    ends_at: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,18 +51,6 @@ class Fate:
 
 
 _LOST: Final = Fate(None)
-
-
-def method_of(octets: bytes) -> str:
-    """Method of a request's octets; ``""`` for a response."""
-    word = octets[:16].partition(b" ")[0]
-    return "" if word == b"SIP/2.0" else word.decode("latin-1")
-
-
-def code_of(octets: bytes) -> int:
-    """Status code of a response's octets; 0 for a request."""
-    digits = octets[8:11]
-    return int(digits) if octets.startswith(b"SIP/2.0 ") and digits.isdigit() else 0
 
 
 def _spread(port: int, salt: bytes) -> float:
@@ -239,7 +121,7 @@ class SimulatedFirewall:
         known = self._known(state, now)
         octets, delay_s = packet.octets, 0.0
         for rule in self._rules:
-            if not self._matches(rule, packet, direction, outer, known=known, now=now):
+            if not self._matches(rule, packet, direction, outer.port, known=known, now=now):
                 continue
             action = rule.action
             if isinstance(action, Limit) and not self._exceeds(rule, action, packet, now):
@@ -250,7 +132,7 @@ class SimulatedFirewall:
             if isinstance(action, Delay):
                 delay_s += action.seconds
             elif isinstance(action, Rewrite):
-                octets = self._rewrite(action, octets, packet, inward=inward)
+                octets = rewritten(action, octets, packet, inward=inward)
             else:
                 return self._refuse(action, packet, now)
         if not self._remember(state, packet, inward=inward, known=known, now=now):
@@ -264,60 +146,21 @@ class SimulatedFirewall:
         rule: Rule,
         packet: Packet,
         direction: Direction,
-        outer: Address,
+        port: int,
         *,
         known: bool,
         now: float,
     ) -> bool:
-        if not rule.starts_at <= now < rule.ends_at:
-            return False
-        if rule.direction is not None and rule.direction != direction:
-            return False
-        if rule.phase is not None and rule.phase != packet.phase:
-            return False
-        if rule.transport is not None and rule.transport != packet.transport:
-            return False
-        if rule.transports and packet.transport not in rule.transports:
-            return False
-        if not rule.min_size <= len(packet.octets) <= rule.max_size:
+        if not fits(rule, packet, direction, now):
             return False
         if rule.flows != "any" and (rule.flows == "old") != known:
             return False
-        if not self._matches_ends(rule, packet):
-            return False
-        if not self._matches_content(rule, packet):
-            return False
-        if rule.share < 1.0 and _spread(outer.port, b"share") >= rule.share:
+        if rule.share < 1.0 and _spread(port, b"share") >= rule.share:
             return False
         member, members = rule.instance
-        if members > 1 and int(_spread(outer.port, b"member") * members) != member:
+        if members > 1 and int(_spread(port, b"member") * members) != member:
             return False
         return rule.probability >= 1.0 or self._random.random() < rule.probability
-
-    @staticmethod
-    def _matches_ends(rule: Rule, packet: Packet) -> bool:
-        source, destination = packet.source.host, packet.destination.host
-        return (
-            (not rule.sources or source in rule.sources)
-            and (not rule.destinations or destination in rule.destinations)
-            and (not rule.hosts or source in rule.hosts or destination in rule.hosts)
-            and (rule.family is None or (rule.family == 6) == packet.source.is_v6)
-        )
-
-    @staticmethod
-    def _matches_content(rule: Rule, packet: Packet) -> bool:
-        if rule.fragments != "any" and (rule.fragments == "fragmented") != (packet.fragments > 1):
-            return False
-        if not (rule.methods or rule.codes or rule.content):
-            return True
-        octets = packet.octets
-        if packet.transport == "tls" or packet.phase not in ("message", "media"):
-            return False
-        return (
-            (not rule.methods or method_of(octets) in rule.methods)
-            and (not rule.codes or code_of(octets) in rule.codes)
-            and (not rule.content or rule.content in octets)
-        )
 
     # --- acting
 
@@ -343,15 +186,6 @@ class SimulatedFirewall:
         if limit.block_s:
             self._blocked[key] = now + limit.block_s
         return True
-
-    def _rewrite(self, action: Rewrite, octets: bytes, packet: Packet, *, inward: bool) -> bytes:
-        if packet.transport == "tls" or packet.phase != "message":
-            return octets
-        if inward:
-            return _readdressed(octets, packet.source.host, action.to, action)
-        if not action.restores:
-            return octets
-        return _readdressed(octets, action.to, packet.destination.host, action)
 
     # --- state
 
@@ -392,26 +226,3 @@ class SimulatedFirewall:
             if state[0] != "udp" or now - last < self.udp_state_s
         }
         self._purge_at = max(_PURGE_STATES, 2 * len(self._states))
-
-
-_LINES: Final[Mapping[Part, re.Pattern[bytes]]] = {
-    "via": re.compile(rb"(?im)^(?:via|v)[ \t]*:[^\r\n]*"),
-    "contact": re.compile(rb"(?im)^(?:contact|m)[ \t]*:[^\r\n]*"),
-    "sdp": re.compile(rb"(?m)^[co]=[^\r\n]*"),
-}
-_LENGTH: Final = re.compile(rb"(?im)^((?:content-length|l)[ \t]*:[ \t]*)\d+")
-
-
-def _readdressed(octets: bytes, old: str, new: str, action: Rewrite) -> bytes:
-    """Replace one host by another in the parts that the gateway touches."""
-    before, after = old.encode(), new.encode()
-    head, blank, body = octets.partition(b"\r\n\r\n")
-    for part in action.parts:
-        swap = _LINES[part]
-        if part == "sdp":
-            body = swap.sub(lambda found: found[0].replace(before, after), body)
-        else:
-            head = swap.sub(lambda found: found[0].replace(before, after), head)
-    if action.mends_length:
-        head = _LENGTH.sub(lambda found: found[1] + b"%d" % len(body), head)
-    return head + blank + body

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
+from psapwatch.endpoint import Address
 from psapwatch.evidence import Kind, Observation
 
 BURST: Final = 6
@@ -76,15 +77,16 @@ class IcmpBudget:
         return bucket.draw(now)
 
 
-def icmp_seen(icmp: Icmp, offender: str, at_s: float) -> Observation:
-    """The observation that the error queue gives."""
-    v6 = ":" in offender
+def icmp_seen(icmp: Icmp, offender: str, to: Address, at_s: float) -> Observation:
+    """The observation that the error queue gives, about what was sent ``to``."""
+    v6 = to.is_v6
     number = (_ERRNO_V6 if v6 else _ERRNO_V4).get(icmp, errno.EHOSTUNREACH)
     facts = {
         "family": 6 if v6 else 4,
         "icmp_type": icmp[0],
         "code": icmp[1],
         "offender": offender,
-        "errno": number,
+        "errno": errno.errorcode[number],
+        "to": str(to),
     }
     return Observation(Kind.ICMP, at_s, facts)

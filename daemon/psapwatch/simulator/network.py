@@ -1,105 +1,79 @@
-"""The simulated network: places joined by ways, and the daemon's ``Network`` on top (layer L3).
-
-A host stands at a place; a way joins two places by links, with firewalls on it. Nothing else
-exists: an address that nobody placed is silent. Whatever crosses is written into the transcript
-with its moment, so that the same seed can be seen to give the same run. Datagrams are here,
-connections in ``simulator.stream``. Addresses mean something only in here: no packet ever leaves.
-"""
+"""The daemon's ``Network`` over the simulated carriage: sockets and connections (layer L3)."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 from psapwatch.endpoint import Address, Source, TransportName
 from psapwatch.evidence import Kind, Observation
-from psapwatch.simulator.chance import seeded
-from psapwatch.simulator.firewall import Direction, Packet, Phase, SimulatedFirewall
-from psapwatch.simulator.icmp import IcmpBudget, icmp_seen
-from psapwatch.simulator.link import Link
-from psapwatch.sip.guard import permit
-from psapwatch.sip.wire import call_id_of
-from psapwatch.world import Arrival, Flow, Listener, Road
+from psapwatch.net.flow import Lease, Listeners
+from psapwatch.net.pool import REUSE_MAX_S
+from psapwatch.simulator.carriage import Carriage, Told
+from psapwatch.simulator.stream import Server, SimulatedConnection
+from psapwatch.world import Arrival, Clock, Flow, Listener, Road
 
-TRANSCRIPT_MAX: Final = 20_000
 EPHEMERAL: Final = (32_768, 60_999)
 """Linux's ip_local_port_range, where a source names no ports."""
-_NEAR: Final = Link(delay_s=0.0002, jitter_s=0.0)
 
 Receiver = Callable[[bytes, Address], None]
-Told = Callable[[Observation, bytes], None]
-"""Hears an ICMP error and the octets that it quotes."""
-Fate = Literal["sent", "lost", "dropped", "rejected", "reset", "no way", "off"]
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One direction between two places."""
-
-    link: Link
-    firewalls: tuple[SimulatedFirewall, ...]
-    direction: Direction
-
-
-class Crossing(NamedTuple):
-    """One line of the transcript."""
-
-    at: float
-    transport: TransportName
-    phase: Phase
-    source: Address
-    destination: Address
-    fate: Fate
-    octets: bytes
-
-
-@dataclass(slots=True)
 class _Socket:
-    """A bound datagram port of the prober, and who hears what it brings."""
+    """A bound datagram port of the prober: a ``net.flow.Carrier``."""
 
-    local: Address
-    shared: bool
-    listeners: dict[str, Listener] = field(default_factory=dict)
+    __slots__ = ("_network", "_owner", "is_kept", "listeners", "local", "peer", "transport")
 
-    def listener_of(self, octets: bytes) -> Listener | None:
-        if not self.shared:
-            return next(iter(self.listeners.values()), None)
-        return self.listeners.get(call_id_of(octets)) or self.listeners.get("")
+    def __init__(
+        self, network: SimulatedNetwork, local: Address, peer: Address, *, is_kept: bool
+    ) -> None:
+        self.local = local
+        self.peer = peer
+        self.transport: TransportName = "udp"
+        self.is_kept = is_kept
+        self.listeners = Listeners()
+        self._network = network
+        self._owner: Listener | None = None
+
+    def join(self, call_id: str, listener: Listener) -> None:
+        """Let a listener hear its Call-ID, and on a fresh socket everything."""
+        self._owner = listener
+        self.listeners.add(call_id, listener)
+
+    def send(self, octets: bytes, to: Address, call_id: str) -> None:  # noqa: ARG002 - told by octets
+        """Send one datagram."""
+        self._network.datagram(self.local, to, octets, self.listeners.failed)
+
+    def leave(self, call_id: str, listener: Listener) -> None:
+        """Forget a listener; a fresh socket closes with its only one."""
+        self.listeners.remove(call_id, listener)
+        if not self.is_kept:
+            self._network.closed(self)
+
+    def receive(self, octets: bytes, source: Address) -> None:
+        """Take one datagram from wherever it comes."""
+        arrival = Arrival(octets, source, asyncio.get_running_loop().time())
+        if self.is_kept:
+            self.listeners.arrived(arrival)
+        elif self._owner is not None:  # garbage and callbacks too: nobody else can hear them
+            self._owner.arrived(arrival)
 
 
-class SimulatedNetwork:
-    """``world.Network`` over simulated links and firewalls."""
+class SimulatedNetwork(Carriage):
+    """``world.Network``; also where PSAPs bind their addresses."""
 
-    def __init__(self, *, seed: int) -> None:
-        self.random = seeded(seed, "network")
-        self.transcript: deque[Crossing] = deque(maxlen=TRANSCRIPT_MAX)
-        self.crossings = 0
-        self.off: set[str] = set()
-        """Hosts that are dead or cut off: nothing reaches them, nothing leaves them."""
+    def __init__(self, *, seed: int, clock: Clock) -> None:
+        super().__init__(seed=seed, clock=clock)
         self.local_fault = ""
         """An errno name that opening a flow fails with: the prober's own fault."""
-        self._digest = hashlib.sha256()
-        self._places: dict[str, str] = {}
-        self._ways: dict[tuple[str, str], Way] = {}
         self._receivers: dict[Address, Receiver] = {}
-        self._kept: dict[tuple[str, Address, str], _Socket] = {}
-        self._icmp = IcmpBudget()
-        self._open_flows = 0
+        self._servers: dict[tuple[Address, TransportName], Server] = {}
+        self._sockets: dict[Address, _Socket] = {}
+        self._shared: dict[tuple[Road, int], _Socket | SimulatedConnection] = {}
+        self._connections: dict[tuple[Address, Address], SimulatedConnection] = {}
 
-    # --- building
-
-    def place(self, host: str, place: str) -> None:
-        """Put a host somewhere; one that stands nowhere is silent."""
-        self._places[host] = place
-
-    def join(self, outer: str, inner: str, link: Link, *firewalls: SimulatedFirewall) -> None:
-        """Lay a way between two places; ``inward`` is from the first to the second."""
-        self._ways[outer, inner] = Way(link, firewalls, "inward")
-        self._ways[inner, outer] = Way(link, tuple(reversed(firewalls)), "outward")
+    # --- the far side
 
     def bind(self, address: Address, receiver: Receiver) -> None:
         """Hear datagrams at an address.
@@ -108,85 +82,35 @@ class SimulatedNetwork:
             OSError: somebody hears there already.
         """
         if address in self._receivers:
-            message = f"{address} is in use"
-            raise OSError(message)
+            raise OSError(f"{address} is in use")
         self._receivers[address] = receiver
 
     def unbind(self, address: Address) -> None:
         """Hear no more there; what still comes is answered with ICMP port unreachable."""
         self._receivers.pop(address, None)
 
-    # --- looking
+    def serve(self, address: Address, transport: TransportName, server: Server) -> None:
+        """Accept connections at an address."""
+        self._servers[address, transport] = server
 
-    @property
-    def open_flows(self) -> int:
-        """Flows that were opened and not yet released."""
-        return self._open_flows
+    def unserve(self, address: Address, transport: TransportName) -> None:
+        """Accept no more: connections are refused, and those that are up are closed."""
+        self._servers.pop((address, transport), None)
+        for connection in list(self._connections.values()):
+            if (connection.peer, connection.transport) == (address, transport):
+                connection.lose("closed", "the peer closed")
 
-    @property
-    def digest(self) -> str:
-        """Hash of everything that ever crossed, with its moments."""
-        return self._digest.hexdigest()
+    def answer(self, local: Address, to: Address, octets: bytes) -> None:
+        """Send a message from a server back over the connection from ``to``, if it is still up."""
+        connection = self._connections.get((to, local))
+        if connection is not None:
+            connection.send_back(octets)
 
-    def way(self, source: str, destination: str) -> Way | None:
-        """The way from a host to another; None where there is none."""
-        here, there = self._places.get(source), self._places.get(destination)
-        if here is None or there is None:
-            return None
-        if here == there:
-            return Way(_NEAR, (), "inward")
-        return self._ways.get((here, there))
-
-    # --- carrying
-
-    def datagram(
-        self, source: Address, destination: Address, octets: bytes, told: Told | None = None,
-        phase: Phase = "message",
-    ) -> None:  # fmt: skip
-        """Send one datagram; an ICMP error about it comes to ``told``."""
-        way = self.way(source.host, destination.host)
-        fragments = way.link.fragments_of(len(octets)) if way else 1
-        packet = Packet("udp", source, destination, octets, phase, fragments)
-        carried = self.carry(packet, way, told)
-        if carried is None or way is None:
-            return
-        octets, delay_s = carried
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        for after_s in way.link.delays(self.random, fragments):
-            loop.call_at(now + delay_s + after_s, self._arrive, source, destination, octets, told)
-
-    def carry(
-        self,
-        packet: Packet,
-        way: Way | None,
-        told: Told | None,
-        reset: Callable[[], None] | None = None,
-    ) -> tuple[bytes, float] | None:
-        """Lead a packet past the firewalls; what arrives and after what extra delay, or None."""
-        now = asyncio.get_running_loop().time()
-        if way is None or packet.source.host in self.off or packet.destination.host in self.off:
-            self._write(now, packet, "no way" if way is None else "off")
-            return None
-        octets, delay_s = packet.octets, 0.0
-        for firewall in way.firewalls:
-            fate = firewall.cross(packet, way.direction, now)
-            if fate.octets is None:
-                self._turn_back(packet, way, fate.icmp, fate.offender, told)
-                if fate.reset and reset is not None:
-                    asyncio.get_running_loop().call_later(way.link.delay_s, reset)
-                refused: Fate = "rejected" if fate.icmp else "dropped"
-                self._write(now, packet, "reset" if fate.reset else refused)
-                return None
-            delay_s += fate.delay_s
-            octets = fate.octets
-            if octets is not packet.octets:
-                packet = Packet(
-                    packet.transport, packet.source, packet.destination, octets, packet.phase,
-                    packet.fragments,
-                )  # fmt: skip
-        self._write(now, packet, "sent")
-        return octets, delay_s
+    def datagram(  # type: ignore[override]  # narrower: where it arrives is known here
+        self, source: Address, destination: Address, octets: bytes, told: Told | None = None
+    ) -> None:
+        """Send one datagram from any address; an ICMP error about it comes to ``told``."""
+        super().datagram(source, destination, octets, self._arrive, told=told)
 
     def _arrive(
         self, source: Address, destination: Address, octets: bytes, told: Told | None
@@ -196,46 +120,16 @@ class SimulatedNetwork:
         receiver = self._receivers.get(destination)
         if receiver is not None:
             receiver(octets, source)
-            return
-        now = asyncio.get_running_loop().time()
-        if told is None or not self._icmp.allows(destination.host, source.host, now):
-            return
-        back = self.way(destination.host, source.host)
-        if back is not None:
-            unreachable = (1, 4) if source.is_v6 else (3, 3)
-            asyncio.get_running_loop().call_later(
-                back.link.delay_s, self._tell, told, unreachable, destination.host, octets
-            )
-
-    def _turn_back(
-        self,
-        packet: Packet,
-        way: Way,
-        icmp: tuple[int, int] | None,
-        offender: str,
-        told: Told | None,
-    ) -> None:
-        if icmp is not None and told is not None:
-            asyncio.get_running_loop().call_later(
-                way.link.delay_s, self._tell, told, icmp, offender, packet.octets
-            )
-
-    def _tell(self, told: Told, icmp: tuple[int, int], offender: str, octets: bytes) -> None:
-        told(icmp_seen(icmp, offender, asyncio.get_running_loop().time()), octets)
-
-    def _write(self, now: float, packet: Packet, fate: Fate) -> None:
-        source, destination = packet.source, packet.destination
-        self.crossings += 1
-        self.transcript.append(
-            Crossing(now, packet.transport, packet.phase, source, destination, fate, packet.octets)
-        )
-        line = (
-            f"{now!r} {packet.transport} {packet.phase} {source.host} {source.port} "
-            f"{destination.host} {destination.port} {fate}\n"
-        )
-        self._digest.update(line.encode() + packet.octets)
+        elif told is not None:
+            self.unreachable(source, destination, octets, told)
 
     # --- world.Network
+
+    @property
+    def open_flows(self) -> int:
+        """Leases that were given and not yet released."""
+        sockets = sum(len(one.listeners) for one in self._sockets.values())
+        return sockets + sum(len(one.listeners) for one in self._connections.values())
 
     async def open(
         self,
@@ -245,32 +139,90 @@ class SimulatedNetwork:
         *,
         patience_s: float,
         local_port: int = 0,
-        is_call: bool = False,
+        is_call: bool = False,  # noqa: ARG002 - simulated sockets never run out
     ) -> Flow | None:
         """As ``world.Network.open``."""
-        if self.local_fault:
-            self._fail_locally(listener, self.local_fault)
-            return None
-        if road.transport != "udp":
-            raise NotImplementedError("streams are being built")
-        key = (road.source.address, road.peer, road.transport)
-        socket = self._kept.get(key) if road.flow == "kept" else None
-        if socket is None:
-            port = self.free_port(road.source, local_port)
-            if port is None or road.source.address not in self._places:
-                known = road.source.address in self._places
-                self._fail_locally(listener, "EADDRINUSE" if known else "EADDRNOTAVAIL")
+        reliable = road.transport != "udp"
+        shares = reliable or road.flow == "kept"
+        carrier = self._reusable(road, local_port) if shares else None
+        fresh = carrier is None
+        if carrier is None:
+            carrier = self._opened(road, local_port, listener)
+            if carrier is None:
                 return None
-            socket = _Socket(Address(road.source.address, port), shared=road.flow == "kept")
-            self.bind(socket.local, self._receiver_of(socket))
-            if socket.shared:
-                self._kept[key] = socket
-        socket.listeners[call_id] = listener
-        self._open_flows += 1
-        return _DatagramFlow(self, socket, road.peer, call_id)
+            if shares:
+                self._shared[road, local_port] = carrier
+        if isinstance(carrier, SimulatedConnection):
+            if fresh:
+                carrier.connect()
+            if not await _came_up(carrier, listener, patience_s):
+                return None
+            carrier.listeners.add(call_id, listener)
+        else:
+            carrier.join(call_id, listener)
+        return Lease(carrier, call_id, listener)
 
-    def free_port(self, source: Source, local_port: int, *, bound: bool = True) -> int | None:
+    def drop_reused(self, peer: Address | None = None) -> None:
+        """Let the next who asks get a fresh connection (to ``peer``, or to anybody)."""
+        for key, carrier in list(self._shared.items()):
+            reused = isinstance(carrier, SimulatedConnection) and not carrier.is_kept
+            if reused and peer in (None, carrier.peer):
+                self._retire(key)
+
+    def closed(self, carrier: _Socket | SimulatedConnection) -> None:
+        """Forget a socket or connection that has ended."""
+        if isinstance(carrier, _Socket):
+            self._sockets.pop(carrier.local, None)
+            self.unbind(carrier.local)
+            return
+        self._connections.pop((carrier.local, carrier.peer), None)
+        for key, shared in list(self._shared.items()):
+            if shared is carrier:
+                del self._shared[key]
+
+    def _reusable(self, road: Road, local_port: int) -> _Socket | SimulatedConnection | None:
+        carrier = self._shared.get((road, local_port))
+        if isinstance(carrier, SimulatedConnection):
+            age_s = asyncio.get_running_loop().time() - carrier.began_at
+            if carrier.is_retired or (not carrier.is_kept and age_s > REUSE_MAX_S):
+                self._retire((road, local_port))
+                return None
+        return carrier
+
+    def _retire(self, key: tuple[Road, int]) -> None:
+        carrier = self._shared.pop(key)
+        if isinstance(carrier, SimulatedConnection):
+            carrier.retire()
+
+    def _opened(
+        self, road: Road, local_port: int, listener: Listener
+    ) -> _Socket | SimulatedConnection | None:
+        """Open a socket or begin a connection, or tell why our own side could not."""
+        address, error = road.source.address, self.local_fault
+        port = None if error else self._free_port(road, local_port)
+        if not error and not self.is_placed(address):
+            error = "EADDRNOTAVAIL"
+        if error or port is None:
+            now = asyncio.get_running_loop().time()
+            facts = {"error": error or "EADDRINUSE", "detail": f"opening {address}: simulated"}
+            listener.failed(Observation(Kind.LOCAL_ERROR, now, facts))
+            return None
+        local = Address(address, port)
+        if road.transport == "udp":
+            socket = _Socket(self, local, road.peer, is_kept=road.flow == "kept")
+            self._sockets[local] = socket
+            self.bind(local, socket.receive)
+            return socket
+        transport = road.transport
+        connection = SimulatedConnection(
+            self, road, local, lambda at: self._servers.get((at, transport)), self.closed
+        )
+        self._connections[local, road.peer] = connection
+        return connection
+
+    def _free_port(self, road: Road, local_port: int) -> int | None:
         """A port of the source's range that nobody has; None when there is none."""
+        source: Source = road.source
         low, high = source.sip_ports.low, source.sip_ports.high
         if local_port:
             low = high = local_port
@@ -278,68 +230,38 @@ class SimulatedNetwork:
             low, high = EPHEMERAL
         count = high - low + 1
         first = self.random.randrange(count)
-        taken = self._receivers if bound else {}
         for offset in range(count):
             port = low + (first + offset) % count
-            if Address(source.address, port) not in taken:
+            local = Address(source.address, port)
+            if road.transport == "udp":
+                taken = local in self._receivers
+            else:
+                taken = (local, road.peer) in self._connections
+            if not taken:
                 return port
         return None
 
-    def flow_released(self) -> None:
-        """Count one flow less."""
-        self._open_flows -= 1
 
-    def flow_opened(self) -> None:
-        """Count one flow more."""
-        self._open_flows += 1
-
-    def _receiver_of(self, socket: _Socket) -> Receiver:
-        def receive(octets: bytes, source: Address) -> None:
-            listener = socket.listener_of(octets)
-            if listener is not None:
-                now = asyncio.get_running_loop().time()
-                listener.arrived(Arrival(octets, source, now))
-
-        return receive
-
-    @staticmethod
-    def _fail_locally(listener: Listener, error: str) -> None:
-        now = asyncio.get_running_loop().time()
-        listener.failed(Observation(Kind.LOCAL_ERROR, now, {"error": error, "detail": "simulated"}))
-
-
-class _DatagramFlow:
-    """One Call-ID's use of a socket."""
-
-    __slots__ = ("_call_id", "_network", "_released", "_socket", "local", "peer", "transport")
-
-    def __init__(
-        self, network: SimulatedNetwork, socket: _Socket, peer: Address, call_id: str
-    ) -> None:
-        self.local = socket.local
-        self.peer = peer
-        self.transport: TransportName = "udp"
-        self._network = network
-        self._socket = socket
-        self._call_id = call_id
-        self._released = False
-
-    def send(self, octets: bytes, to: Address | None = None) -> None:
-        """As ``world.Flow.send``."""
-        permit(octets)
-        self._network.datagram(self.local, to or self.peer, octets, self._told)
-
-    def release(self) -> None:
-        """As ``world.Flow.release``; a second time does nothing."""
-        if self._released:
-            return
-        self._released = True
-        self._socket.listeners.pop(self._call_id, None)
-        if not self._socket.shared:
-            self._network.unbind(self.local)
-        self._network.flow_released()
-
-    def _told(self, seen: Observation, octets: bytes) -> None:
-        listener = self._socket.listener_of(octets)
-        if listener is not None:
+async def _came_up(connection: SimulatedConnection, listener: Listener, patience_s: float) -> bool:
+    """Wait for a connection that is coming up, tell its phases, and what failed."""
+    now = asyncio.get_running_loop().time()
+    if connection.is_open and connection.settled.done():
+        for seen in connection.phases:
+            facts = {**seen.facts, "duration_s": 0.0, "reused": True}
+            listener.observed(Observation(seen.kind, now, facts))
+        return True
+    connection.waiters += 1
+    try:
+        await asyncio.wait([connection.settled], timeout=patience_s)
+    finally:
+        connection.waiters -= 1
+        failures = connection.failures or [connection.give_up()]
+        is_open = connection.is_open
+        if not connection.waiters and not connection.settled.done():
+            connection.close()
+    for seen in connection.phases:
+        listener.observed(seen)
+    if not is_open:
+        for seen in failures:
             listener.failed(seen)
+    return is_open

@@ -3,33 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, Literal
 
-from psapwatch.endpoint import Address
+from psapwatch.endpoint import Address, TransportName
+from psapwatch.net import TRANSPORTS
+from psapwatch.simulator.certificate import Certificate
 from psapwatch.simulator.network import SimulatedNetwork
 from psapwatch.sip.answering_point import AnsweringPoint, Seen
 from psapwatch.sip.answering_script import SCRIPTS, Script
 
 State = Literal["up", "stopped", "off"]
-"""``stopped``: the host answers that nobody listens; ``off``: silence."""
+"""``stopped``: the host is there and nobody listens; ``off``: silence."""
 ELSEWHERE: Final = 1
 """Added to the local port for what a script sends from elsewhere."""
 
 
-class _Point:
-    """One answering point on one datagram address, with its timer on the loop."""
+class _Desk:
+    """One answering point at one address over one transport, with its timer on the loop."""
 
-    def __init__(self, network: SimulatedNetwork, point: AnsweringPoint) -> None:
+    def __init__(
+        self,
+        network: SimulatedNetwork,
+        point: AnsweringPoint,
+        transport: TransportName,
+        certificate: Certificate | None,
+    ) -> None:
         self.point = point
+        self.transport: TransportName = transport
+        self.certificate = certificate
         self._network = network
+        self._local = point.answerer.address
         self._timer: asyncio.TimerHandle | None = None
 
-    def receive(self, octets: bytes, source: Address) -> None:
-        """Take a datagram."""
+    def open(self) -> None:
+        """Listen."""
+        if self.transport == "udp":
+            self._network.bind(self._local, self.arrived)
+        else:
+            self._network.serve(self._local, self.transport, self)
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self.transport == "udp":
+            self._network.unbind(self._local)
+        else:
+            self._network.unserve(self._local, self.transport)
+
+    def arrived(self, octets: bytes, source: Address) -> None:
+        """Take one datagram, or one message of a connection."""
         now = asyncio.get_running_loop().time()
-        self.point.receive(octets, source, now, "udp")
+        self.point.receive(octets, source, now, self.transport)
         self._pump()
+
+    stream_arrived = arrived
 
     def _fire(self) -> None:
         self._timer = None
@@ -37,11 +64,11 @@ class _Point:
         self._pump()
 
     def _pump(self) -> None:
-        local = self.point.address
+        send = self._network.datagram if self.transport == "udp" else self._network.answer
         for octets, to in self.point.data_to_send():
-            self._network.datagram(local, to, octets)
+            send(self._local, to, octets)
         for octets, to in self.point.data_to_send_elsewhere():
-            elsewhere = Address(local.host, local.port + ELSEWHERE)
+            elsewhere = Address(self._local.host, self._local.port + ELSEWHERE)
             self._network.datagram(elsewhere, to, octets)
         due = self.point.next_timer()
         if due is None or (self._timer is not None and self._timer.when() <= due):
@@ -52,51 +79,76 @@ class _Point:
 
 
 class SimulatedPsap:
-    """One agency's answering point, reached at one or more addresses."""
+    """One agency's answering point, at one or more hosts, over one or more transports."""
 
     def __init__(
         self,
         network: SimulatedNetwork,
         name: str,
-        addresses: tuple[Address, ...],
+        hosts: tuple[str, ...],
         *,
         tag: Callable[[], str],
         script: Script = SCRIPTS["mirror"],
+        transports: tuple[TransportName, ...] = ("udp", "tcp"),
+        certificate: Certificate | None = None,
     ) -> None:
         self.name = name
-        self.addresses = addresses
+        self.hosts = hosts
         self._network = network
         self._state: State = "stopped"
-        self._points = tuple(
-            _Point(network, AnsweringPoint(script, name=name, tag=tag, address=address))
-            for address in addresses
+        self._desks = tuple(
+            _Desk(
+                network,
+                AnsweringPoint(
+                    script,
+                    name=name,
+                    tag=tag,
+                    address=Address(host, TRANSPORTS[transport].default_port),
+                ),
+                transport,
+                certificate,
+            )
+            for host in hosts
+            for transport in transports
         )
         self.state = "up"
 
     @property
-    def points(self) -> Iterator[AnsweringPoint]:
-        """The answering points, one an address."""
-        return (each.point for each in self._points)
+    def points(self) -> tuple[AnsweringPoint, ...]:
+        """The answering points: one for each host and transport."""
+        return tuple(desk.point for desk in self._desks)
 
     @property
     def open_calls(self) -> int:
         """Calls that nobody ended."""
-        return sum(point.open_calls for point in self.points)
+        return sum(desk.point.open_calls for desk in self._desks)
 
     @property
     def log(self) -> list[Seen]:
-        """Requests that came in, oldest first."""
-        return sorted((seen for point in self.points for seen in point.log), key=lambda s: s.at)
+        """Requests that came in, oldest first; the newest of each answering point."""
+        return sorted(
+            (seen for desk in self._desks for seen in desk.point.log), key=lambda seen: seen.at
+        )
 
     @property
     def script(self) -> Script:
         """What it plays; may be changed at any time."""
-        return next(self.points).script
+        return self._desks[0].point.script
 
     @script.setter
     def script(self, script: Script) -> None:
-        for point in self.points:
-            point.script = script
+        for desk in self._desks:
+            desk.point.script = script
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """What it shows to TLS; may be changed at any time."""
+        return self._desks[0].certificate
+
+    @certificate.setter
+    def certificate(self, certificate: Certificate | None) -> None:
+        for desk in self._desks:
+            desk.certificate = certificate
 
     @property
     def state(self) -> State:
@@ -105,13 +157,12 @@ class SimulatedPsap:
 
     @state.setter
     def state(self, state: State) -> None:
-        for each in self._points:
-            host = each.point.address.host
-            self._network.off.discard(host)
-            if state == "off":
-                self._network.off.add(host)
-            if state == "up" and self._state == "stopped":
-                self._network.bind(each.point.address, each.receive)
-            elif state == "stopped" and self._state != "stopped":
-                self._network.unbind(each.point.address)
+        for host in self.hosts:
+            (self._network.off.add if state == "off" else self._network.off.discard)(host)
+        if state == "stopped" and self._state != "stopped":
+            for desk in self._desks:
+                desk.close()
+        elif state != "stopped" and self._state == "stopped":
+            for desk in self._desks:
+                desk.open()
         self._state = state

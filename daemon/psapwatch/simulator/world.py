@@ -100,7 +100,7 @@ def simulated_world(seed: int) -> SimulatedWorld:
     return SimulatedWorld(
         clock=clock,
         entropy=SimulatedEntropy(seed),
-        network=SimulatedNetwork(seed=seed),
+        network=SimulatedNetwork(seed=seed, clock=clock),
         resolver=SimulatedResolver(),
         post=FakeAlertmanager(clock),
     )

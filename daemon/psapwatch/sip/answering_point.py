@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from psapwatch.endpoint import Address, TransportName
-from psapwatch.sip.answering_body import body_of
-from psapwatch.sip.answering_script import MANGLES, REASONS, Script, Step
+from psapwatch.sip.answering_asks import Asks
+from psapwatch.sip.answering_message import Answerer, bye, callback, next_hop, response
+from psapwatch.sip.answering_script import Script, Step
 from psapwatch.sip.guard import TEST_URN
 from psapwatch.sip.server_transaction import (
     LIFETIME_S,
@@ -37,11 +37,6 @@ TRANSACTIONS_MAX: Final = 10_000
 """Beyond it requests go unanswered: a peer's flood must not take the memory."""
 UNANSWERED_S: Final = 180.0
 """A request that the script never answers is forgotten after this (timer C)."""
-ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS"
-
-_RPORT: Final = re.compile(r";\s*rport(?=[;,\s]|$)", re.IGNORECASE)
-_BRANCH: Final = re.compile(rb";branch=([^;,\s]+)")
-_NUMERIC: Final = re.compile(r"<?sips?:(?:[^@>;]*@)?(\[[0-9a-fA-F:.]+\]|[0-9.]+)(?::(\d+))?")
 
 _REFUSED: Final = Step(404)
 _NO_DIALOG: Final = Step(481)
@@ -77,16 +72,6 @@ class _Dialog:
     ended: bool = False
 
 
-@dataclass(slots=True)
-class _Asked:
-    """A request of our own, repeated (timers A and E) until answered or 64*T1 are over."""
-
-    octets: bytes
-    to: Address
-    until: float
-    reliable: bool
-
-
 class AnsweringPoint:
     """Plays a script. ``script`` may be changed at any time: what comes next follows the new one."""
 
@@ -101,16 +86,14 @@ class AnsweringPoint:
         location: str = "",
     ) -> None:
         self.script = script
-        self.name = name
-        self.address = address
-        self.media = media or Address(address.host, 30_000)
-        self.location = location
+        self.answerer = Answerer(name, address, media or Address(address.host, 30_000), location)
         self.log: deque[Seen] = deque(maxlen=LOG_MAX)
         self.unreadable = 0
         self._tag = tag
         self._transactions: dict[str, ServerTransaction] = {}
         self._dialogs: dict[tuple[str, str], _Dialog] = {}
-        self._asked: dict[bytes, _Asked] = {}
+        self._ended: deque[tuple[float, tuple[str, str]]] = deque()
+        self._asks = Asks(self._put, self._later)
         self._out: list[tuple[bytes, Address]] = []
         self._out_elsewhere: list[tuple[bytes, Address]] = []
         self._timers: list[tuple[float, int, Callable[[float], None]]] = []
@@ -137,7 +120,7 @@ class AnsweringPoint:
     ) -> None:
         """Take one datagram, or one framed message of a stream."""
         if octets.startswith(b"SIP/2.0 "):
-            self._hear_answer(octets)
+            self._asks.answered(octets)
             return
         request = hear(octets)
         if request is None:
@@ -223,7 +206,8 @@ class AnsweringPoint:
         if dialog is None:
             self._respond(transaction, _NO_DIALOG, transport, now)
             return
-        dialog.ended = True
+        if not dialog.ended:
+            self._end(dialog, now)
         self._play(transaction, self.script.bye, transport, now)
 
     def _cancel(self, transaction: ServerTransaction, transport: TransportName, now: float) -> None:
@@ -269,7 +253,7 @@ class AnsweringPoint:
         if was_answered and what is not Input.SUCCESS and not step.unruly:
             return
         tag = transaction.tags.get(step.fork) or transaction.tags.setdefault(step.fork, self._tag())
-        octets = self._compose(transaction, step, tag)
+        octets = response(self.answerer, transaction.request, transaction.source, step, tag)
         out = octets if step.unruly else transaction.take(what, octets)
         self._put(out, transaction.source, elsewhere=step.elsewhere)
         if what is not Input.PROVISIONAL and not was_answered:
@@ -313,139 +297,36 @@ class AnsweringPoint:
         every_s = min(2 * every_s, T2_S)
         self._later(now + every_s, partial(self._repeat, dialog, every_s))
 
-    def _compose(self, transaction: ServerTransaction, step: Step, tag: str) -> bytes:
-        request, code = transaction.request, step.code
-        fields = request.fields
-        via, *more_vias = fields["via"]
-        source = transaction.source
-        via = _RPORT.sub(f";rport={source.port};received={source.host}", via, count=1)
-        to = fields["to"][0]
-        if code > 100 and not request.to_tag:
-            to = f"{to};tag={tag}"
-        lines = [
-            f"SIP/2.0 {code} {REASONS.get(code, 'Answer')}",
-            f"Via: {via}",
-            *(f"Via: {value}" for value in more_vias),
-            f"From: {fields['from'][0]}",
-            f"To: {to}",
-            f"Call-ID: {request.call_id}",
-            f"CSeq: {fields['cseq'][0]}",
-            "Server: psapwatch answering point",
-        ]
-        if 100 < code < 300:
-            lines.extend(f"Record-Route: {value}" for value in fields.get("record-route", ()))
-            lines.append(f"Contact: {self._contact()}")
-            lines.append(f"Allow: {ALLOW}")
-        lines.extend(f"{name}: {value}" for name, value in step.headers)
-        kind, body = "", b""
-        if step.body != "none":
-            kind, body = body_of(
-                step.body, name=self.name, location=self.location, offer=request.body,
-                media=self.media,
-            )  # fmt: skip
-        if kind:
-            lines.append(f"Content-Type: {kind}")
-        lines.append(f"Content-Length: {len(body)}\r\n\r\n")
-        return MANGLES[step.mangle]("\r\n".join(lines).encode() + body)
-
     # --- requests of our own
 
     def _hang_up(self, dialog: _Dialog, now: float) -> None:
         if dialog.ended:
             return
-        dialog.ended = True
-        invite = dialog.transaction.request
-        routes = invite.fields.get("record-route", [])
-        more = [f"Route: {route}" for route in routes]
-        self._ask(
-            "BYE",
-            _uri_in(invite.first("contact")),
-            (f"{invite.first('to')};tag={dialog.tag}", invite.first("from"), invite.call_id, more),
-            self._next_hop(dialog.transaction, dialog.transport),
-            dialog.transport,
-            now,
-        )
+        self._end(dialog, now)
+        invite, transport = dialog.transaction.request, dialog.transport
+        octets = bye(self.answerer, invite, dialog.tag, transport, self._branch())
+        to = next_hop(invite, dialog.transaction.source, transport)
+        self._asks.ask(octets, to, reliable=dialog.transaction.reliable, now=now)
 
     def _call_back(
         self, transaction: ServerTransaction, transport: TransportName, now: float
     ) -> None:
         invite = transaction.request
-        caller = f"{invite.first('to')};tag={self._tag()}"
-        callee = invite.first("from").partition(";tag=")[0]
-        self._ask(
-            "INVITE",
-            _uri_in(invite.first("contact")),
-            (caller, callee, f"{self._tag()}@{self.address.host}", []),
-            self._next_hop(transaction, transport),
-            transport,
-            now,
+        octets = callback(
+            self.answerer, invite, self._tag(), self._tag(), transport, self._branch()
         )
-
-    def _ask(
-        self,
-        method: str,
-        uri: str,
-        who: tuple[str, str, str, list[str]],
-        to: Address,
-        transport: TransportName,
-        now: float,
-    ) -> None:
-        branch = f"z9hG4bK{self._tag()}"
-        caller, callee, call_id, more = who
-        lines = [
-            f"{method} {uri} SIP/2.0",
-            f"Via: SIP/2.0/{transport.upper()} {self.address};branch={branch};rport",
-            "Max-Forwards: 70",
-            *more,
-            f"From: {caller}",
-            f"To: {callee}",
-            f"Call-ID: {call_id}",
-            f"CSeq: 1 {method}",
-            f"Contact: {self._contact()}",
-            "Content-Length: 0\r\n\r\n",
-        ]
-        asked = _Asked("\r\n".join(lines).encode(), to, now + LIFETIME_S, transport != "udp")
-        self._asked[branch.encode()] = asked
-        self._put(asked.octets, to)
-        self._later(now + T1_S, partial(self._ask_again, branch.encode(), T1_S))
-
-    def _ask_again(self, branch: bytes, every_s: float, now: float) -> None:
-        asked = self._asked.get(branch)
-        if asked is None:
-            return
-        if now >= asked.until:
-            del self._asked[branch]
-            return
-        if not asked.reliable:
-            self._put(asked.octets, asked.to)
-        every_s = min(2 * every_s, T2_S)
-        self._later(now + every_s, partial(self._ask_again, branch, every_s))
-
-    def _hear_answer(self, octets: bytes) -> None:
-        found = _BRANCH.search(octets)
-        if found is None or octets[8:9] == b"1":
-            return
-        asked = self._asked.pop(found[1], None)
-        if asked is not None and asked.octets.startswith(b"INVITE "):
-            self._put(
-                asked.octets.replace(b"INVITE ", b"ACK ", 1).replace(b"1 INVITE", b"1 ACK"),
-                asked.to,
-            )
+        to = next_hop(invite, transaction.source, transport)
+        self._asks.ask(octets, to, reliable=transaction.reliable, now=now)
 
     # --- small things
 
-    def _contact(self) -> str:
-        user = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") or "psap"
-        return f"<sip:{user}@{self.address}>"
+    def _branch(self) -> str:
+        return f"z9hG4bK{self._tag()}"
 
-    def _next_hop(self, transaction: ServerTransaction, transport: TransportName) -> Address:
-        """Where a request of ours goes: the route set, else Contact; on a stream, back along it."""
-        request = transaction.request
-        first = request.first("record-route") or request.first("contact")
-        found = _NUMERIC.search(first)
-        if transport != "udp" or found is None:
-            return transaction.source
-        return Address(found[1].strip("[]"), int(found[2] or 5060))
+    def _end(self, dialog: _Dialog, now: float) -> None:
+        dialog.ended = True
+        key = (dialog.transaction.request.call_id, dialog.tag)
+        self._ended.append((now + LIFETIME_S, key))
 
     def _put(self, octets: bytes, to: Address, *, elsewhere: bool = False) -> None:
         if octets:
@@ -457,19 +338,11 @@ class AnsweringPoint:
     def _forget(self, now: float) -> None:
         """Drop what is older than the RFC asks to be remembered, without timers of its own."""
         while self._answered and self._answered[0][0] <= now:
-            key = self._answered.popleft()[1]
-            transaction = self._transactions.pop(key, None)
-            if transaction is not None and transaction.request.method == "INVITE":
-                for tag in transaction.tags.values():
-                    dialog = self._dialogs.get((transaction.request.call_id, tag))
-                    if dialog is not None and dialog.ended:
-                        del self._dialogs[transaction.request.call_id, tag]
+            self._transactions.pop(self._answered.popleft()[1], None)
+        while self._ended and self._ended[0][0] <= now:
+            self._dialogs.pop(self._ended.popleft()[1], None)
         while self._unanswered and self._unanswered[0][0] <= now:
             key = self._unanswered.popleft()[1]
             stale = self._transactions.get(key)
             if stale is not None and not stale.is_answered:
                 del self._transactions[key]
-
-
-def _uri_in(value: str) -> str:
-    return value.partition("<")[2].partition(">")[0] or value

@@ -190,17 +190,18 @@ MANGLES: Final[Mapping[Mangle, Callable[[bytes], bytes]]] = {
     "garbage": lambda _octets: b"\x80\x00\x17garbage, and no SIP at all\x00",
 }
 
-SDP_EDITS: Final[Mapping[Body, tuple[tuple[str, str], ...]]] = {
-    "mirror": (),
-    "multipart": (),
-    "live_text": (),
-    "no_loopback": ((r"a=loopback[^\r]*\r\n", ""), (r"\r\na=rtpmap:\d+ (?:encaprtp|rtploop)[^\r]*", "")),
-    "loopback_space": ((r"a=loopback:", "a=loopback: "),),
-    "two_types": ((r"a=loopback:[^\r]*", "a=loopback:rtp-pkt-loopback rtp-media-loopback"),),
-    "port_zero": ((r"m=audio \d+", "m=audio 0"),),
-    "source": ((r"a=loopback-mirror", "a=loopback-source"),),
-    "recvonly": ((r"a=loopback-mirror", "a=loopback-mirror\r\na=recvonly"),),
-}  # fmt: skip
+SDP_EDITS: Final[Mapping[Body, tuple[tuple[bytes, bytes], ...]]] = {
+    "no_loopback": (
+        (rb"a=loopback[^\r]*\r\n", b""),
+        (rb"a=rtpmap:\d+ (?:encaprtp|rtploopback)[^\r]*\r\n", b""),
+        (rb"(m=audio \d+ \S+ \d+)[^\r]*", rb"\1"),
+    ),
+    "loopback_space": ((rb"a=loopback:", b"a=loopback: "),),
+    "two_types": ((rb"a=loopback:[^\r]*", b"a=loopback:rtp-pkt-loopback rtp-media-loopback"),),
+    "port_zero": ((rb"m=audio \d+", b"m=audio 0"),),
+    "source": ((rb"a=loopback-mirror", b"a=loopback-source"),),
+    "recvonly": ((rb"a=loopback-mirror", b"a=loopback-mirror\r\na=recvonly"),),
+}
 """Regular expressions and replacements, in order, over a good mirror answer."""
 
 REASONS: Final[Mapping[int, str]] = {

@@ -1,0 +1,217 @@
+"""Whole simulated networks: vantages, firewalls, PSAPs, references and a control (layer L3).
+
+``topology`` builds both halves of a world that fit each other: what stands on the network, and
+the nouns of ``endpoint`` that a daemon there would have been configured with. Addresses are
+10.x and fd00::x and mean nothing outside:
+
+===================  ===========================  ==================
+who                  address                      place
+===================  ===========================  ==================
+sources of a         10.(100+v).f.10, .11         vantage/firewall
+vantage, witness     10.(100+v).f.1               vantage/firewall
+control source       10.(150+v).0.10              vantage/control
+firewall             10.40.f.1                    (signs its ICMP)
+reference            10.30.f.1                    esinet
+PSAP                 10.20.x.y, fd00:20::n        esinet
+===================  ===========================  ==================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from psapwatch.endpoint import (
+    Address,
+    Agreement,
+    Control,
+    Firewall,
+    Path,
+    PortRange,
+    Psap,
+    Source,
+    TransportName,
+)
+from psapwatch.simulator.certificate import Certificate
+from psapwatch.simulator.chance import seeded
+from psapwatch.simulator.firewall import SimulatedFirewall
+from psapwatch.simulator.link import Link
+from psapwatch.simulator.psap import SimulatedPsap
+from psapwatch.simulator.world import EPOCH, SimulatedWorld
+from psapwatch.sip.answering_script import SCRIPTS, Script
+
+ESINET: Final = "esinet"
+PSAPS_MAX: Final = 10_000
+_YEAR_S: Final = 365 * 86_400.0
+_COUNTIES: Final = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to build."""
+
+    psaps: int = 204
+    firewalls: tuple[str, ...] = ("fw-east",)
+    vantages: tuple[str, ...] = ("boston-a",)
+    transports: tuple[TransportName, ...] = ("udp",)
+    """Each gives every PSAP a path through every firewall."""
+    with_v6: bool = False
+    script: Script = SCRIPTS["multipart"]
+    link: Link = Link()
+    names: tuple[str, ...] = ()
+    """Of the PSAPs, in order; where they end, ``PSAP 17`` and so on."""
+    calls_every_s: float = 300.0
+    sip_ports: PortRange = PortRange(20_000, 29_999)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the daemon of one vantage is configured with."""
+
+    vantage: str
+    firewalls: tuple[Firewall, ...]
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A built network, by the ids of its parts."""
+
+    world: SimulatedWorld
+    firewalls: Mapping[str, SimulatedFirewall]
+    psaps: Mapping[str, SimulatedPsap]
+    references: Mapping[str, SimulatedPsap]
+    """By firewall."""
+    witnesses: Mapping[str, SimulatedPsap]
+    """By place: ``vantage/firewall``."""
+    outlooks: tuple[Outlook, ...]
+
+    @property
+    def open_calls(self) -> int:
+        """Calls that nobody ended, anywhere; 0 in a clean world."""
+        far = (*self.psaps.values(), *self.references.values(), *self.witnesses.values())
+        return sum(psap.open_calls for psap in far)
+
+    @property
+    def open_flows(self) -> int:
+        """Flows that nobody released; 0 in a clean world."""
+        return self.world.network.open_flows
+
+    def hosts(self, *psap_ids: str) -> frozenset[str]:
+        """Addresses of some PSAPs, for a firewall rule."""
+        return frozenset(host for one in psap_ids for host in self.psaps[one].hosts)
+
+
+def topology(world: SimulatedWorld, seed: int, plan: Plan = Plan()) -> Topology:  # noqa: B008 - frozen
+    """Build a network on an empty world.
+
+    Raises:
+        ValueError: more PSAPs than there are addresses.
+    """
+    if plan.psaps > PSAPS_MAX:
+        raise ValueError(f"{plan.psaps} PSAPs: at most {PSAPS_MAX}")
+    firewalls = {
+        name: SimulatedFirewall(name, f"10.40.{number}.1", seed=seed)
+        for number, name in enumerate(plan.firewalls)
+    }
+    agencies = tuple(_agency(plan, number) for number in range(1, plan.psaps + 1))
+    psaps = {
+        agency.id: _stand(world, seed, plan, agency.id, agency.name, _hosts_of(plan, number))
+        for number, agency in enumerate(agencies, 1)
+    }
+    references = {
+        name: _stand(world, seed, plan, f"ref-{name}", f"Reference {name}", (f"10.30.{number}.1",))
+        for number, name in enumerate(plan.firewalls)
+    }
+    witnesses = {}
+    for v, vantage in enumerate(plan.vantages):
+        world.network.place(f"10.{150 + v}.0.10", f"{vantage}/control")
+        world.network.join(f"{vantage}/control", ESINET, plan.link)
+        for f, name in enumerate(plan.firewalls):
+            place = f"{vantage}/{name}"
+            for last in (1, 10, 11):
+                world.network.place(f"10.{100 + v}.{f}.{last}", place)
+                world.network.place(f"fd00:{100 + v}::{f:x}:{last}", place)
+            world.network.join(place, ESINET, plan.link, firewalls[name])
+            host = f"10.{100 + v}.{f}.1"
+            tag = _tags(seed, place)
+            witnesses[place] = SimulatedPsap(world.network, "Witness", (host,), tag=tag)
+    outlooks = tuple(_outlook(plan, v, agencies) for v in range(len(plan.vantages)))
+    return Topology(world, firewalls, psaps, references, witnesses, outlooks)
+
+
+def _agency(plan: Plan, number: int) -> Psap:
+    named = number <= len(plan.names)
+    return Psap(
+        id=f"psap-{number:03d}",
+        name=plan.names[number - 1] if named else f"PSAP {number}",
+        attributes=(("county", f"county-{number % _COUNTIES:02d}"),),
+        agreement=Agreement(consent="simulated", every_s=plan.calls_every_s, commissioned=True),
+    )
+
+
+def _hosts_of(plan: Plan, number: int) -> tuple[str, ...]:
+    v4 = f"10.20.{number // 250}.{number % 250 + 1}"
+    return (v4, f"fd00:20::{number:x}") if plan.with_v6 else (v4,)
+
+
+def _stand(
+    world: SimulatedWorld, seed: int, plan: Plan, label: str, name: str, hosts: tuple[str, ...]
+) -> SimulatedPsap:
+    """Put one answering point into the ESInet, and its name into the resolver."""
+    domain = f"{label}.example.gov"
+    for host in hosts:
+        world.network.place(host, ESINET)
+    world.resolver.names[domain] = tuple(Address(host, 0) for host in hosts)
+    certificate = None
+    if "tls" in plan.transports:
+        certificate = Certificate(names=(domain,), not_after=EPOCH + _YEAR_S)
+    return SimulatedPsap(
+        world.network,
+        name,
+        hosts,
+        tag=_tags(seed, label),
+        script=plan.script,
+        transports=plan.transports,
+        certificate=certificate,
+    )
+
+
+def _tags(seed: int, label: str) -> Callable[[], str]:
+    chance = seeded(seed, label)
+    return lambda: chance.randbytes(8).hex()
+
+
+def _outlook(plan: Plan, v: int, agencies: tuple[Psap, ...]) -> Outlook:
+    control = Control(Source(f"10.{150 + v}.0.10", sip_ports=plan.sip_ports))
+    firewalls = tuple(
+        Firewall(
+            id=name,
+            sources=tuple(
+                Source(
+                    f"10.{100 + v}.{f}.{last}",
+                    sip_ports=plan.sip_ports,
+                    witness=f"sip:witness@10.{100 + v}.{f}.1",
+                )
+                for last in (10, 11)
+            ),
+            reference=f"sip:ref-{name}.example.gov",
+            control=control,
+        )
+        for f, name in enumerate(plan.firewalls)
+    )
+    paths = tuple(
+        Path(
+            psap=agency,
+            id=firewall.id if len(plan.transports) == 1 else f"{firewall.id}-{transport}",
+            vantage=plan.vantages[v],
+            firewall=firewall,
+            uri=f"sip:{agency.id}.example.gov",
+            transport=transport,
+        )
+        for agency in agencies
+        for firewall in firewalls
+        for transport in plan.transports
+    )
+    return Outlook(plan.vantages[v], firewalls, paths)
