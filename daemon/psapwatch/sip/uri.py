@@ -18,6 +18,7 @@ Params = tuple[tuple[str, str | None], ...]
 
 URIS_KEPT: Final = 1024
 """URIs whose reading is remembered: a prober meets the same few in every message."""
+_KEPT_TEXT_MAX: Final = 256
 _PORT_MAX: Final = 65_535
 _WHY_TEXT_MAX: Final = 60
 
@@ -117,13 +118,16 @@ class Via:
         return self.text
 
 
-@lru_cache(maxsize=URIS_KEPT)
 def parse_uri(text: str) -> Uri:
     """Read a URI; schemes other than sip, sips, tel and urn are kept as scheme and text.
 
     Raises:
         BadUri: not a URI, or not a SIP or tel URI where it says so.
     """
+    return _read_uri(text) if len(text) > _KEPT_TEXT_MAX else _read_short_uri(text)
+
+
+def _read_uri(text: str) -> Uri:
     split = _SCHEME.fullmatch(text)
     if split is None:
         raise BadUri(_why("no URI", text))
@@ -142,6 +146,9 @@ def parse_uri(text: str) -> Uri:
             raise BadUri(_why("not a tel URI", text))
         return Uri(scheme, match[1], "", None, _uri_params(match[2]), "", text)
     return Uri(scheme, rest if scheme == "urn" else "", "", None, (), "", text)
+
+
+_read_short_uri: Final = lru_cache(maxsize=URIS_KEPT)(_read_uri)
 
 
 def parse_name_addr(text: str) -> NameAddr:
