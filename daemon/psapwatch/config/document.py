@@ -53,7 +53,7 @@ class Document(Protocol):
         ...
 
     @property
-    def plain(self) -> Any:  # noqa: ANN401 - whatever was written
+    def plain(self) -> Any:
         """Mappings, lists, text, numbers, booleans and None."""
         ...
 
@@ -122,6 +122,7 @@ def _compose(octets: bytes, file: str) -> yaml.Node:
         line = text.count("\n", 0, forbidden.start()) + 1
         raise _bad(file, line, f"holds the control character U+{ord(forbidden[0]):04X}")
     try:
+        _check_depth(text, file)
         loader = _CoreLoader(text)
         try:
             root = loader.get_single_node()
@@ -131,11 +132,27 @@ def _compose(octets: bytes, file: str) -> yaml.Node:
         raise _bad(file, 1, "holds a character that YAML does not allow") from None
     except yaml.MarkedYAMLError as wrong:
         raise _bad_syntax(file, text, wrong) from None
-    except RecursionError:
-        raise _bad(file, 1, f"is nested deeper than {DEPTH_MAX} levels") from None
     if root is None:
         raise _bad(file, 1, "is empty; config/psapwatch.yml is an example with every key")
     return root
+
+
+def _check_depth(text: str, file: str) -> None:
+    """Look at the depth before composing: the C composer recurses, and would overrun its stack."""
+    depth = 0
+    loader = _CoreLoader(text)
+    try:
+        while loader.check_event():
+            event: Any = loader.get_event()
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            if depth > DEPTH_MAX:
+                line = event.start_mark.line + 1
+                raise _bad(file, line, f"is nested deeper than {DEPTH_MAX} levels")
+    finally:
+        loader.dispose()
 
 
 def _bad(file: str, line: int, message: str) -> BadConfig:
@@ -166,7 +183,7 @@ class _Construction:
         self.errors: list[ConfigError] = []
         self._values = 0
 
-    def build(self, node: yaml.Node, loc: Loc, above: tuple[yaml.Node, ...]) -> Any:  # noqa: ANN401
+    def build(self, node: yaml.Node, loc: Loc, above: tuple[yaml.Node, ...]) -> Any:
         """Return the plain value of ``node``; ``above`` are the nodes that hold it."""
         self._values += 1
         if node in above:

@@ -21,7 +21,7 @@ _YAML_1_1_BOOLEANS: Final = frozenset({"yes", "no", "on", "off", "y", "n"})
 
 def explain(
     error: ValidationError,
-    annotation: Any,  # noqa: ANN401 - any annotation
+    annotation: Any,
     more_keys: Iterable[str] = (),
 ) -> list[tuple[Loc, str]]:
     """Return place and message of each finding; ``more_keys`` are allowed beside the model's."""
@@ -54,7 +54,7 @@ def required(field: FieldInfo | None) -> str:
     return f"is required: {field.description}" if field and field.description else "is required"
 
 
-def show(value: Any) -> str:  # noqa: ANN401 - whatever was written
+def show(value: Any) -> str:
     """Return a short text of a value that is no secret."""
     match value:
         case None:
@@ -84,7 +84,7 @@ class _Spot:
         return keys_of(self.model) if self.model else {}
 
 
-def _wrong_tag(value: Any, wanted: Any) -> str:  # noqa: ANN401 - whatever was written
+def _wrong_tag(value: Any, wanted: Any) -> str:
     kinds = " or ".join(tag_of(model) for model in alternatives(wanted))
     written = value.get("kind") if isinstance(value, dict) else None
     return f"must be {kinds}, not {show(written)}"
@@ -113,19 +113,19 @@ def _message(detail: ErrorDetails, spot: _Spot) -> str:
     return detail["msg"][0].lower() + detail["msg"][1:]
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - whatever was written
+def _text(value: Any) -> str:
     if isinstance(value, bool | int | float):
         return f"text, not {show(value)}; put it in quotes"
     return f"text, not {_kind(value)}"
 
 
-def _boolean(value: Any) -> str:  # noqa: ANN401 - whatever was written
+def _boolean(value: Any) -> str:
     if isinstance(value, str) and value.lower() in _YAML_1_1_BOOLEANS:
         return f"true or false; {value} is text in YAML 1.2"
     return f"true or false, not {_kind(value)}"
 
 
-def _kind(value: Any) -> str:  # noqa: ANN401 - whatever was written
+def _kind(value: Any) -> str:
     if isinstance(value, bool | int | float) or value is None:
         return show(value)
     return "text" if isinstance(value, str) else show(value)

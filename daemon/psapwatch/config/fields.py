@@ -23,7 +23,7 @@ def keys_of(model: Model) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
-def alternatives(annotation: Any) -> list[Any]:  # noqa: ANN401 - any annotation
+def alternatives(annotation: Any) -> list[Any]:
     """Return what an annotation allows beside None, out of ``Annotated`` and unions."""
     if get_origin(annotation) is Annotated:
         return alternatives(get_args(annotation)[0])
@@ -37,7 +37,7 @@ def alternatives(annotation: Any) -> list[Any]:  # noqa: ANN401 - any annotation
     return [annotation]
 
 
-def is_model(kind: Any) -> bool:  # noqa: ANN401 - any annotation
+def is_model(kind: Any) -> bool:
     """Whether an annotation is a settings model."""
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
@@ -55,7 +55,7 @@ def tag_of(model: Model) -> str:
     return str(get_args(model.model_fields["kind"].annotation)[0])
 
 
-def trace(annotation: Any, loc: Loc) -> tuple[Loc, Model | None, Any]:  # noqa: ANN401 - any annotation
+def trace(annotation: Any, loc: Loc) -> tuple[Loc, Model | None, Any]:
     """Return the place in the document, the model it is in, and the annotation of what is there."""
     place: list[str | int] = []
     model: Model | None = None

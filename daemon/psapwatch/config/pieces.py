@@ -92,15 +92,15 @@ def cut(document: Document, model: type[BaseModel]) -> Pieces:
 
 
 @cache
-def _adapter(annotation: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - any annotation
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(annotation)
 
 
 def _check(
     document: Document,
     name: str,
-    written: Any,  # noqa: ANN401 - whatever was written
-    annotation: Any,  # noqa: ANN401 - any annotation
+    written: Any,
+    annotation: Any,
     errors: list[ConfigError],
 ) -> Iterator[Piece[Any]]:
     """Validate one section, entry by entry where it has entries."""
@@ -112,7 +112,9 @@ def _check(
     elif get_origin(container) is list and isinstance(written, list) and written:
         entries = list(enumerate(written))
     else:
-        yield from _validate(document, (name,), written, annotation, errors)
+        whole = _validate(document, (name,), written, annotation, errors)
+        has_entries = get_origin(container) in (dict, list)
+        yield from [piece for piece in whole if not has_entries]  # an empty section has none
         return
     for key, value in entries:
         loc = (name, key)
@@ -125,7 +127,7 @@ def _check(
 def _validate_named(
     document: Document,
     loc: Loc,
-    value: Any,  # noqa: ANN401 - whatever was written
+    value: Any,
     key_and_value: tuple[Any, ...],
     errors: list[ConfigError],
 ) -> Iterator[Piece[Any]]:
@@ -141,8 +143,8 @@ def _validate_named(
 def _validate(
     document: Document,
     loc: Loc,
-    value: Any,  # noqa: ANN401 - whatever was written
-    annotation: Any,  # noqa: ANN401 - any annotation
+    value: Any,
+    annotation: Any,
     errors: list[ConfigError],
 ) -> Iterator[Piece[Any]]:
     try:
@@ -167,7 +169,7 @@ class CheckPieces:
 def _validate_check(
     document: Document,
     loc: Loc,
-    value: Any,  # noqa: ANN401 - whatever was written
+    value: Any,
     errors: list[ConfigError],
 ) -> Iterator[Piece[CheckPieces]]:
     """Validate a check's own keys by ``CheckModel``, all others by its probe's settings model."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from psapwatch.config.build import path_ids
 from psapwatch.config.errors import ConfigError
 from psapwatch.config.explain import did_you_mean
-from psapwatch.config.models import FirewallModel, PsapModel
+from psapwatch.config.models import FirewallModel, PathModel, PsapModel
 from psapwatch.config.pieces import Parts, Piece
 from psapwatch.config.words import transport_of
 from psapwatch.duration import print_duration
@@ -32,6 +32,12 @@ def path_keys(parts: Parts) -> Iterator[str]:
             crossed = parts.firewalls.get(path.firewall)
             for path_id in path_ids(path, crossed.model.next_hops if crossed else ()):
                 yield f"{piece.model.id}/{path_id}"
+
+
+def _first_hops(parts: Parts, path: PathModel) -> list[str]:
+    """Return where messages of a path go first: the next hops of its firewall, or its URI."""
+    crossed = parts.firewalls.get(path.firewall)
+    return (crossed.model.next_hops if crossed else []) or [path.uri]
 
 
 def _psap_ids(parts: Parts) -> Errors:
@@ -118,7 +124,8 @@ def _locations(parts: Parts) -> Errors:
         if piece.model.when.on == "psaps" and getattr(piece.model.settings, "location", False)
     ]
     for piece in parts.psaps if sends else ():
-        streams = any(transport_of(path.uri) != "udp" for path in piece.model.paths)
+        hops = (hop for path in piece.model.paths for hop in _first_hops(parts, path))
+        streams = any(transport_of(hop) != "udp" for hop in hops)
         if piece.model.test_calls and streams and not piece.model.location:
             yield piece.error(f"is required: check {sends[0]} sends it", "location")
 

@@ -158,7 +158,7 @@ def _type(field: FieldInfo) -> str:
     return _type_of(field.annotation, field.metadata)
 
 
-def _type_of(annotation: Any, metadata: Iterable[Any] = ()) -> str:  # noqa: ANN401 - any annotation
+def _type_of(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     marks = [*metadata, *getattr(annotation, "__metadata__", ())]
     words = next((words for known, words in WRITTEN_AS if known in marks), "")
     if words:
@@ -199,7 +199,7 @@ def _default(field: FieldInfo) -> str:
     return f"`{_plain(default)}`"
 
 
-def _plain(default: Any) -> str:  # noqa: ANN401 - any default
+def _plain(default: Any) -> str:
     match default:
         case float():
             return f"{default:g}"

@@ -113,7 +113,7 @@ def _windows(parts: Parts) -> Errors:
         yield from _member(parts, piece, scope, member)
 
 
-def _member(parts: Parts, piece: Piece[WindowModel], scope: str, member: Any) -> Errors:  # noqa: ANN401
+def _member(parts: Parts, piece: Piece[WindowModel], scope: str, member: Any) -> Errors:
     """Yield an error where a window names something that does not exist."""
     known: set[str]
     if scope == "firewall":

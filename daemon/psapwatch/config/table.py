@@ -63,7 +63,7 @@ class TableDocument:
         )
         return ConfigError(self.file, line, self.columns.get(loc, print_key(loc)), message)
 
-    def put(self, loc: Loc, value: Any, line: int, column: str) -> None:  # noqa: ANN401 - a cell
+    def put(self, loc: Loc, value: Any, line: int, column: str) -> None:
         """Set the value at ``loc``, making the mappings on the way."""
         into: Any = self.plain
         for part in loc[:-1]:
@@ -187,7 +187,7 @@ class _Table:
                     line, name, f"differs from line {first}, the first row of {cells['id']}"
                 )
 
-    def _value(self, name: str, cell: str, line: int) -> Any:  # noqa: ANN401 - as YAML would give it
+    def _value(self, name: str, cell: str, line: int) -> Any:
         if name == "alternates":
             return [part.strip() for part in cell.split(LIST_SEPARATOR) if part.strip()]
         if name in _BOOLEANS:

@@ -173,7 +173,7 @@ def transport_of(text: str) -> TransportName:
 def _written(read: Callable[[str], Any], what: str) -> PlainValidator:
     """Read text with ``read``; anything else is told to be ``what``."""
 
-    def from_text(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever was written
+    def from_text(value: Any) -> Any:
         if not isinstance(value, str):
             raise _wrong(f"must be text: {what}")
         return read(value)
