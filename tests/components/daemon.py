@@ -30,7 +30,7 @@ class Daemon:
     running: Running
     config: Path
 
-    def json(self, path: str) -> Any:  # noqa: ANN401 - JSON is any
+    def json(self, path: str) -> Any:
         """GET a path and return its JSON.
 
         Raises:

@@ -25,7 +25,7 @@ class Answer:
     status: int
     text: str
 
-    def json(self) -> Any:  # noqa: ANN401 - JSON is any
+    def json(self) -> Any:
         """Return the body, decoded."""
         return json.loads(self.text)
 
@@ -56,7 +56,7 @@ class Posted:
     headers: dict[str, str]
     body: bytes
 
-    def json(self) -> Any:  # noqa: ANN401 - JSON is any
+    def json(self) -> Any:
         """Return the body, decoded."""
         return json.loads(self.body)
 
