@@ -163,22 +163,21 @@ class StreamFarEnd:
         self._connections: list[tuple[socket.socket, asyncio.Task[None]]] = []
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._accepting = self._loop.create_task(self._accept())
+        self._loop.add_reader(self.socket.fileno(), self._accept)
 
     @property
     def accepted(self) -> int:
         """How many connections have come."""
         return len(self._connections)
 
-    async def _accept(self) -> None:
-        while True:
-            one, source = await self._loop.sock_accept(self.socket)
-            if self._context:
-                one = self._context.wrap_socket(
-                    one, server_side=True, do_handshake_on_connect=False
-                )
-            task = self._loop.create_task(self._serve(one, Address(*source[:2])))
-            self._connections.append((one, task))
+    def _accept(self) -> None:
+        one, source = self.socket.accept()
+        one.setblocking(False)
+        if self._context:
+            one = self._context.wrap_socket(one, server_side=True, do_handshake_on_connect=False)
+        task = self._loop.create_task(self._serve(one, Address(*source[:2])))
+        task.add_done_callback(lambda _done: one.close())
+        self._connections.append((one, task))
 
     async def _serve(self, one: socket.socket, source: Address) -> None:
         try:
@@ -189,10 +188,8 @@ class StreamFarEnd:
             self.heard.put_nowait(Heard(b"", source))
         except OSError as error:  # of TLS: OpenSSL has written its alert by now
             self.errors.append(error)
-        finally:
-            one.close()
 
-    async def _patiently(self, one: socket.socket, act: Callable[[], Any]) -> Any:  # noqa: ANN401
+    async def _patiently(self, one: socket.socket, act: Callable[[], Any]) -> Any:
         while True:
             try:
                 return act()
@@ -222,7 +219,6 @@ class StreamFarEnd:
 
     def close(self) -> None:
         """Listen no more; what is open closes with the loop."""
-        self._accepting.cancel()
         for _one, task in self._connections:
             task.cancel()
         self._loop.remove_reader(self.socket.fileno())

@@ -160,21 +160,26 @@ class SipResolver:
         if where.param("transport") is None:
             service, ttl_s = await self._service_by_naptr(host, transport, service)
         try:
-            targets, srv_ttl_s = await self._targets(service)
+            records, srv_ttl_s = await self._query(service, dns.rdatatype.SRV)
         except NoAddress as nothing:
             if nothing.error not in ("nxdomain", "no_data"):
                 raise
             return await self._addresses(host, default)
-        found = await self._addresses_of(targets)
+        found = await self._addresses_of(self._targets(service, records))
         return _Found(found.legs, min(found.ttl_s, ttl_s, srv_ttl_s))
 
     async def _service_by_naptr(
         self, host: str, transport: TransportName, otherwise: str
     ) -> tuple[str, float]:
-        """Return the SRV name of a transport (RFC 3263 4.1); any failure leaves the usual one."""
+        """Return the SRV name of a transport (RFC 3263 4.1), the usual one where none is given.
+
+        Servers that fail on NAPTR alone are many; one that is silent will be silent again.
+        """
         try:
             records, ttl_s = await self._query(host, dns.rdatatype.NAPTR)
-        except NoAddress:
+        except NoAddress as nothing:
+            if nothing.error == "timeout":
+                raise
             return otherwise, TTL_MAX_S
         ours = [
             record
@@ -186,18 +191,16 @@ class SipResolver:
         best = min(ours, key=lambda record: (record.order, record.preference))
         return best.replacement.to_text(omit_final_dot=True), ttl_s
 
-    async def _targets(self, service: str) -> tuple[list[tuple[str, int]], float]:
+    def _targets(self, service: str, records: list[Any]) -> list[tuple[str, int]]:
         """Return SRV targets in the order to try them (RFC 2782), at most ``_TARGETS_MAX``."""
-        records, ttl_s = await self._query(service, dns.rdatatype.SRV)
-        ordered = self._weighted(records)[:_TARGETS_MAX]
         targets = [
             (record.target.to_text(omit_final_dot=True), record.port)
-            for record in ordered
+            for record in self._weighted(records)
             if record.target != dns.name.root
         ]
         if not targets:
             raise NoAddress("no_data", f"{service} says that the service is not offered")
-        return targets, ttl_s
+        return targets[:_TARGETS_MAX]
 
     def _weighted(self, records: Iterable[Any]) -> list[Any]:
         left = sorted(records, key=lambda record: (record.priority, record.weight, record.target))
