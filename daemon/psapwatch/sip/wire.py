@@ -255,10 +255,8 @@ def _read(octets: bytes, *, stream: bool) -> Message:
         length = len(octets) - end - 4
     elif end + 4 + length > len(octets):
         raise Malformed("truncated", octets)
-    if (
-        not octets.startswith(b"SIP") and status
-    ):  # a version in lower case is legal (RFC 3261 7.1), but aiosipua looks for SIP/
-        octets = b"SIP" + octets[3:]
+    if status and not octets.startswith(b"SIP"):
+        octets = b"SIP" + octets[3:]  # any case is legal (RFC 3261 7.1), aiosipua knows one
     codec = SipMessage.parse(octets[: end + 4 + length])
     headers, index = _fields_of(codec.headers.items(), rejoin=b"\\" in octets[:end])
     if status:
