@@ -107,7 +107,7 @@ def attempt(
     )
 
 
-def incident(**changed: Any) -> Incident:  # noqa: ANN401 - any field
+def incident(**changed: Any) -> Incident:
     """Return an open page about fw-east."""
     fields: dict[str, Any] = {
         "id": "i-1",
@@ -129,7 +129,7 @@ def incident(**changed: Any) -> Incident:  # noqa: ANN401 - any field
     return Incident(**{**fields, **changed})
 
 
-def row(psap: str = "ma-boston", state: str = "up", **changed: Any) -> PathRow:  # noqa: ANN401
+def row(psap: str = "ma-boston", state: str = "up", **changed: Any) -> PathRow:
     """Return a path as the page sees it."""
     outcome = {"up": Outcome.PASS, "down": Outcome.FAIL}.get(state)
     check = CheckRow(
