@@ -133,11 +133,16 @@ def open_calls(connection: sqlite3.Connection) -> list[OpenCall]:
     """Return the calls that have not ended, oldest first."""
     found = connection.execute(
         "SELECT call_id, psap, path, firewall, transport, local_host, local_port, peer_host,"
-        " peer_port, octets, invited_at, answer FROM calls WHERE ended_at IS NULL ORDER BY invited_at"
+        " peer_port, octets, invited_at, answer FROM calls"
+        " WHERE ended_at IS NULL ORDER BY invited_at"
     )
     return [
-        OpenCall(*row[:5], Address(*row[5:7]), Address(*row[7:9]), *row[9:])  # in their order
-        for row in found
+        OpenCall(
+            call_id, psap, path, firewall, transport, Address(*ends[:2]), Address(*ends[2:4]), *rest
+        )
+        for call_id, psap, path, firewall, transport, ends, rest in (
+            (*row[:5], row[5:9], row[9:]) for row in found
+        )
     ]
 
 

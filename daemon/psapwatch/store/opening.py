@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Final, final
 from urllib.parse import quote
 
 from psapwatch.store.schema import MIGRATIONS, Step, migrate, version_of
@@ -22,6 +23,40 @@ WAL_OCTETS_MAX: Final = 64 * 2**20
 
 class Unusable(Exception):
     """The store cannot be opened or read; the sentence names the file and what to do."""
+
+
+@final
+class Claim:
+    """The daemon's own hold on a store, so that no second one ends its calls or pages for it.
+
+    Commands write beside it; a killed daemon's claim ends with its process.
+    """
+
+    def __init__(self, database: Path) -> None:
+        """Claim a store.
+
+        Raises:
+            Unusable: another daemon has it; the sentence names its process.
+        """
+        file = database.with_name(database.name + ".lock")
+        try:
+            self._opened = file.open("a+", encoding="ascii")
+        except OSError as why:
+            raise _unusable(database, why) from why
+        try:
+            fcntl.flock(self._opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as why:
+            self._opened.seek(0)
+            holder = self._opened.read(20).strip()
+            self._opened.close()
+            raise Unusable(f"{database}: another psapwatch (pid {holder}) has this store") from why
+        self._opened.truncate(0)
+        self._opened.write(str(os.getpid()))
+        self._opened.flush()
+
+    def release(self) -> None:
+        """Let another daemon have it."""
+        self._opened.close()
 
 
 def open_writing(

@@ -25,7 +25,8 @@ _OLD: Final = (
 async def retain(run: Runner, now: float, keep_days: float) -> int:
     """Forget passes after 48 h but for the newest five, everything else after ``keep_days``.
 
-    Returns how many rows went. Each job is short, so that a call's ledger row need not wait.
+    Returns how many attempts, incidents, notices and calls went. Each job is short, so that a
+    call's ledger row need not wait.
     """
     gone, old = 0, now - keep_days * DAY_S
     left = await run.submit(_series)
@@ -48,13 +49,13 @@ def _series(connection: sqlite3.Connection) -> list[int]:
 def _forget(
     connection: sqlite3.Connection, series: list[int], passes_before: float, before: float
 ) -> tuple[int, list[int]]:
-    """Forget a bounded number of rows; return how many, and the series still to look at."""
-    gone = 0
+    """Forget a bounded number of attempts; return how many, and the series still to look at."""
+    gone = hours = 0
     for place, number in enumerate(series[:SERIES_AT_ONCE_MAX]):
         gone += attempts.forget(connection, number, 0, passes_before)
         gone += attempts.forget(connection, number, 1, before)
-        gone += attempts.forget_hours(connection, number, before)
-        if gone >= attempts.DELETED_AT_ONCE_MAX:
+        hours += attempts.forget_hours(connection, number, before)
+        if gone + hours >= attempts.DELETED_AT_ONCE_MAX:
             return gone, series[place:]  # this one may have more
     return gone, series[SERIES_AT_ONCE_MAX:]
 

@@ -73,8 +73,8 @@ class Runner(Protocol):
         """
         ...
 
-    async def close(self) -> None:
-        """Commit what is queued, as far as the disk lets it, and close the connection."""
+    async def close(self) -> int:
+        """Commit what is queued and close the connection; return how many changes are lost."""
         ...
 
 
@@ -93,6 +93,7 @@ class Inline:
     def __init__(self) -> None:
         self.losses: Counter[str] = Counter()
         self._waiting: deque[Queued] = deque()
+        self._closed = False
         self._transactions: Transactions | None = None
 
     @property
@@ -129,15 +130,16 @@ class Inline:
             raise error
         return result
 
-    async def close(self) -> None:
-        """Commit what is queued and close the connection."""
-        if self._transactions:
+    async def close(self) -> int:
+        """Commit what is queued and close the connection; return how many changes are lost."""
+        if self._transactions and not self._closed:
             self._run()
+            self._closed = True
             self._transactions.connection.close()
-            self._transactions = None
+        return len(self._waiting)
 
     def _run(self) -> None:
-        if not self._transactions:
+        if self._closed or not self._transactions:
             raise Closed("the store is closed")
         batch, self._waiting = self._waiting, deque()
         self._waiting.extend(self._transactions.run(batch))
@@ -191,7 +193,7 @@ class WriterThread:
         self._put(Queued(job, settle, writes), urgent=True)
         return await future
 
-    async def close(self) -> None:
+    async def close(self) -> int:
         """Commit what is queued and end the thread; after ``CLOSE_S`` leave a stuck disk behind."""
         with self._ready:
             self._closing = True
@@ -199,6 +201,7 @@ class WriterThread:
         if self._thread.is_alive():
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(None, self._thread.join, CLOSE_S)
+        return len(self._waiting) + self._thread.is_alive()
 
     def _put(self, queued: Queued, *, urgent: bool) -> None:
         with self._ready:
@@ -219,8 +222,7 @@ class WriterThread:
                 break
             left = self._transactions.run(batch)
             if left and self._closing:
-                log.error("store_closed_unwritten", changes=len(left))
-                self.losses["changes"] += len(left)
+                self._waiting.extend(left)
                 break
         self._transactions.connection.close()
 

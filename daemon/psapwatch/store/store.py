@@ -20,7 +20,7 @@ from psapwatch.store import attempts, decisions, ledger, notices, retention
 from psapwatch.store.attempts import Attempt
 from psapwatch.store.decisions import Audited, Decisions
 from psapwatch.store.notices import Outstanding, Pending
-from psapwatch.store.opening import open_reading, open_writing
+from psapwatch.store.opening import Claim, Unusable, open_reading, open_writing
 from psapwatch.store.runner import Inline, Runner
 from psapwatch.store.schema import MIGRATIONS, Step
 from psapwatch.verdict import Verdict
@@ -37,6 +37,7 @@ class Store:
         run: Runner,
         *,
         read_only: bool = False,
+        sole: bool = False,
         migrations: tuple[Step, ...] = MIGRATIONS,
     ) -> None:
         """Open it and load what is held in memory.
@@ -45,12 +46,20 @@ class Store:
             database: the file; it is made, or brought up to date, unless ``read_only``.
             run: ``WriterThread()`` in the daemon, ``Inline()`` in commands and simulated worlds.
             read_only: for commands that only look, also while a daemon writes.
+            sole: for the daemon: refused while another one has the same file.
             migrations: the schema's steps; a test's own.
 
         Raises:
             Unusable: says in one sentence what is wrong with the file.
         """
-        connection = (open_reading if read_only else open_writing)(database, migrations)
+        self._database = database
+        self._claim = Claim(Path(database)) if sole else None
+        try:
+            connection = (open_reading if read_only else open_writing)(database, migrations)
+        except BaseException:
+            if self._claim:
+                self._claim.release()
+            raise
         self._run = run
         self.losses = run.losses
         """What was given up: ``passes``, ``failures``, ``changes``, ``notices``, ``faults``."""
@@ -78,9 +87,19 @@ class Store:
         await self._run.submit(_nothing, writes=True)
 
     async def close(self) -> None:
-        """Write what is left and let go of the file."""
+        """Write what is left and let go of the file.
+
+        Raises:
+            Unusable: the disk refuses, and changes are lost; says how many and why.
+        """
         self._buffer.keep_passes()
-        await self._run.close()
+        lost = await self._run.close()
+        if self._claim:
+            self._claim.release()
+        if lost:
+            self.losses["changes"] += lost
+            why = self.trouble or "no answer from the disk"
+            raise Unusable(f"{self._database}: {lost} changes could not be written: {why}")
 
     # attempts
 

@@ -122,6 +122,6 @@ class Transactions:
         self.trouble = trouble
 
 
-def _settle(queued: Queued, result: Any, error: Exception | None) -> None:  # noqa: ANN401 - a job's
+def _settle(queued: Queued, result: Any, error: Exception | None) -> None:
     if queued.settle:
         queued.settle(result, error)

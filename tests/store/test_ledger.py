@@ -1,0 +1,234 @@
+"""A call's row is on disk before its INVITE may leave."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from store.material import INVITE, NOON, call, opened
+
+from psapwatch.store.decisions import Stop
+from psapwatch.store.ledger import (
+    EVERYWHERE,
+    LEDGER_S,
+    NOT_SENT,
+    CallsStopped,
+    LedgerUnavailable,
+    TooSoon,
+)
+from psapwatch.store.runner import Inline, WriterThread
+
+RUNNERS = pytest.mark.parametrize("run", [Inline, WriterThread])
+STOP = Stop("ma-boston", "operator", "kitchen fire", "ann", NOON)
+
+
+def rows(database: Path, query: str) -> list[tuple[object, ...]]:
+    """Read the file as another program would."""
+    beside = sqlite3.connect(database)
+    found = beside.execute(query).fetchall()
+    beside.close()
+    return found
+
+
+@RUNNERS
+def test_the_row_is_committed_when_open_call_returns(
+    database: Path, run: type[Inline | WriterThread]
+) -> None:
+    """Another process sees the row, with the INVITE as it is sent, before the caller goes on."""
+
+    async def scene() -> None:
+        async with opened(database, run()) as store:
+            await store.open_call(call())
+            assert rows(database, "SELECT call_id, octets, ended_at FROM calls") == [
+                ("c1", INVITE, None)
+            ]
+            assert await store.open_calls() == [call()]
+            assert store.last_call_at("ma-boston") == NOON
+
+    asyncio.run(scene())
+
+
+@RUNNERS
+def test_an_ended_call_is_kept_without_its_credentials(
+    database: Path, run: type[Inline | WriterThread]
+) -> None:
+    """Once a call has ended it is not open any more, and its INVITE is redacted."""
+
+    async def scene() -> None:
+        async with opened(database, run()) as store:
+            await store.open_call(call())
+            store.close_call("c1", "bye_sent", NOON + 2)
+            store.close_call("never-opened", "bye_sent", NOON + 2)
+            assert await store.open_calls() == []
+
+    asyncio.run(scene())
+    [(call_id, how, ended_at, octets)] = rows(
+        database, "SELECT call_id, how, ended_at, octets FROM calls"
+    )
+    assert (call_id, how, ended_at) == ("c1", "bye_sent", NOON + 2)
+    assert isinstance(octets, bytes)
+    assert b"5ecre7" not in octets
+
+
+def test_open_calls_and_the_floor_survive_a_restart(database: Path) -> None:
+    """The next process finds the calls that are open and when each PSAP was last called."""
+
+    async def scene() -> None:
+        async with opened(database) as store:
+            await store.open_call(call("c2", at=NOON + 1))
+            await store.open_call(call("c1"))
+            store.charge("ma-quincy", NOON + 7)
+            store.charge("ma-quincy", NOON + 3)
+        async with opened(database) as store:
+            assert await store.open_calls() == [call("c1"), call("c2", at=NOON + 1)]
+            assert store.last_call_at("ma-boston") == NOON + 1
+            assert store.last_call_at("ma-quincy") == NOON + 7
+            assert store.last_call_at("ma-lynn") is None
+
+    asyncio.run(scene())
+
+
+def test_the_floor_holds_between_processes(database: Path) -> None:
+    """With a floor a second call is refused while one is open, and until the floor has passed."""
+
+    async def scene() -> None:
+        async with opened(database) as daemon, opened(database) as command:
+            await daemon.open_call(call("c1"), floor_s=120)
+            with pytest.raises(TooSoon, match="another call to ma-boston is open"):
+                await command.open_call(call("c2", at=NOON + 600), floor_s=120)
+            daemon.close_call("c1", "bye_sent", NOON + 2)
+            await daemon.flushed()
+            with pytest.raises(TooSoon, match="was called 119 s ago, its floor is 120 s"):
+                await command.open_call(call("c2", at=NOON + 119), floor_s=120)
+            await command.open_call(call("c3", psap="ma-lynn", at=NOON + 119), floor_s=120)
+            await command.open_call(call("c2", at=NOON + 120), floor_s=120)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("psap", ["ma-boston", EVERYWHERE])
+def test_a_stop_by_another_process_holds_at_once(database: Path, psap: str) -> None:
+    """A stop that a command has just written refuses the daemon's next call, unread as it is."""
+
+    async def scene() -> None:
+        async with opened(database) as daemon, opened(database) as command:
+            command.decisions.stop(Stop(psap, "operator", "kitchen fire", "ann", NOON))
+            with pytest.raises(CallsStopped, match="stopped .operator.: kitchen fire"):
+                await daemon.open_call(call())
+            assert await daemon.open_calls() == []
+            command.decisions.resume(psap, "ann", "it was toast", NOON + 60)
+            await daemon.open_call(call())
+
+    asyncio.run(scene())
+
+
+def test_a_locked_store_lets_no_invite_leave(database: Path) -> None:
+    """While another program holds the lock, no call is placed, and the loop is not held up."""
+
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        async with opened(database, WriterThread()) as store:
+            beside = sqlite3.connect(database, isolation_level=None)
+            beside.execute("BEGIN EXCLUSIVE")
+            ticks = 0
+
+            async def tick() -> None:
+                nonlocal ticks
+                while True:
+                    await asyncio.sleep(0.01)
+                    ticks += 1
+
+            ticking = asyncio.create_task(tick())
+            began = loop.time()
+            with pytest.raises(LedgerUnavailable, match="no commit within 1 s"):
+                await store.open_call(call())
+            assert LEDGER_S <= loop.time() - began < LEDGER_S + 0.5
+            assert ticks > 50
+            ticking.cancel()
+            beside.execute("ROLLBACK")
+            beside.close()
+            await store.open_call(call("c2"))
+            assert await store.open_calls() == [call("c2")]
+
+    asyncio.run(scene())
+    assert {row[0] for row in rows(database, "SELECT how FROM calls")} <= {None, NOT_SENT}
+
+
+def test_a_row_that_comes_too_late_ends_by_itself(database: Path) -> None:
+    """When the caller has given up, a row that is written after all is closed as never sent."""
+
+    class Late(Inline):  # type: ignore[misc] # final for everybody but this test
+        async def submit(self, job, *, writes=False):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+            result = await super().submit(job, writes=writes)
+            await asyncio.sleep(60)  # the answer is lost for long
+            return result
+
+    async def scene() -> None:
+        async with opened(database, Late()) as store:
+            placing = asyncio.create_task(store.open_call(call()))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            placing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await placing
+
+    asyncio.run(scene())
+    assert rows(database, "SELECT call_id, how FROM calls") == [("c1", NOT_SENT)]
+
+
+def test_a_closed_store_lets_no_invite_leave(database: Path) -> None:
+    """After the store was closed, opening a call says so and does not hang."""
+
+    async def scene(run: Inline | WriterThread) -> None:
+        async with opened(database, run) as store:
+            pass
+        with pytest.raises(LedgerUnavailable, match="closed"):
+            await store.open_call(call())
+
+    asyncio.run(scene(Inline()))
+    asyncio.run(scene(WriterThread()))
+
+
+def test_a_call_that_is_sent_again_with_credentials_stays_one_call(database: Path) -> None:
+    """The row takes the INVITE that left last; the floor does not refuse it, nor is it charged."""
+
+    async def scene() -> None:
+        async with opened(database) as store:
+            await store.open_call(call(), floor_s=120)
+            await store.open_call(replace(call(at=NOON + 1), octets=b"again"), floor_s=120)
+            assert await store.open_calls() == [replace(call(), octets=b"again")]
+
+    asyncio.run(scene())
+
+
+def test_an_ended_call_cannot_be_opened_again(database: Path) -> None:
+    """A Call-ID that was used up is refused, and its row stays ended."""
+
+    async def scene() -> None:
+        async with opened(database) as store:
+            await store.open_call(call())
+            store.close_call("c1", "bye_sent", NOON + 2)
+            with pytest.raises(LedgerUnavailable, match="UNIQUE"):
+                await store.open_call(call(at=NOON + 9))
+            assert await store.open_calls() == []
+
+    asyncio.run(scene())
+
+
+def test_the_answer_is_kept_while_the_call_is_open(database: Path) -> None:
+    """The 2xx from which ACK and BYE are built is there after a restart, and gone at the end."""
+
+    async def scene() -> None:
+        async with opened(database) as store:
+            await store.open_call(call())
+            store.note_answer("c1", b"SIP/2.0 200 OK")
+        async with opened(database) as store:
+            assert [row.answer for row in await store.open_calls()] == [b"SIP/2.0 200 OK"]
+            store.close_call("c1", "bye_sent", NOON + 2)
+            store.note_answer("c1", b"late")
+
+    asyncio.run(scene())
+    assert rows(database, "SELECT answer FROM calls") == [(b"",)]
