@@ -181,23 +181,21 @@ class StreamFramer:
     lost it stays lost: every further ``next`` raises again.
     """
 
-    __slots__ = ("_buffer", "_searched", "_whole", "keepalives")
+    __slots__ = ("_buffer", "_is_over", "_searched", "_whole", "keepalives")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._searched = 0
         self._whole = 0
+        self._is_over = False
         self.keepalives = 0
 
     def feed(self, octets: bytes) -> None:
-        """Take what the connection brought; drain ``next`` after each.
-
-        Raises:
-            Malformed: more than ``STREAM_OCTETS_MAX`` wait unread; close the connection.
-        """
+        """Take what the connection brought; drain ``next`` after each, or it will raise."""
         if len(self._buffer) + len(octets) > STREAM_OCTETS_MAX:
-            raise Malformed("stream buffer full", bytes(self._buffer[:HEADER_OCTETS_MAX]))
-        self._buffer += octets
+            self._is_over = True
+        else:
+            self._buffer += octets
 
     def next(self) -> bytes | None:
         """Return the octets of the next whole message, or None until there is one.
@@ -206,6 +204,8 @@ class StreamFramer:
             Malformed: where the next message ends cannot be known; close the connection.
         """
         buffer = self._buffer
+        if self._is_over:
+            raise Malformed("stream buffer full", bytes(buffer[:HEADER_OCTETS_MAX]))
         if not self._whole:
             self._whole = self._length_of_next()
         if not self._whole or len(buffer) < self._whole:
