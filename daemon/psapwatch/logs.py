@@ -23,6 +23,8 @@ from psapwatch.remote_text import printable, printable_octets
 
 Form = Literal["json", "console"]
 
+ERRORS_ONLY: Final = logging.ERROR
+"""The level for commands, whose output is their answer."""
 LINE_CHARACTERS_MAX: Final = 4_096
 VALUE_CHARACTERS_MAX: Final = 500
 TRACEBACK_CHARACTERS_MAX: Final = 2_500

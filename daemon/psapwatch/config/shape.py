@@ -20,18 +20,20 @@
       sinks         tuple[sinks.AnySink, ...]                 the sinks' own settings models
 
       watched(check) -> tuple[Path, ...]     the paths that a check runs on
+      listening_on("HOST:PORT") -> Config    the same with another web.listen (--listen)
       all_paths                              paths + references + controls
 
-Secrets are read already (``Credentials.password``, which no repr shows); file names are absolute
-or as seen from the working directory. Moments are Unix seconds, durations seconds.
+Secrets are read already (``Credentials.password``, which no repr shows); file names are as seen
+from the working directory, the sinks' ``headers_file`` and ``store.path`` too. Moments are Unix seconds, durations seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from psapwatch.config.words import parse_listen
 from psapwatch.endpoint import (
     CALL_FLOOR_S,
     Address,
@@ -121,11 +123,49 @@ class Config:
     sinks: tuple[Any, ...]
     lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
     """Lines of the keys that a reload cannot change, for the refusal."""
+    listen_given: bool = field(default=False, compare=False)
+    """Whether ``web.listen`` came from the command line, so that the file's does not count."""
+
+    @classmethod
+    def empty(cls) -> Config:
+        """Nothing at all: what a command without a file starts from."""
+        return cls(
+            file="-",
+            vantage="here",
+            identity=Identity("sip:psapwatch@invalid"),
+            web=Web(Address("127.0.0.1", 0)),
+            store=StoreSettings(":memory:"),
+            dns=Dns(),
+            firewalls=(),
+            checks=(),
+            psaps=(),
+            paths=(),
+            references=(),
+            controls=(),
+            detection=Detection(),
+            maintenance=(),
+            sinks=(),
+        )
+
+    def listening_on(self, text: str) -> Config:
+        """The same with the web elsewhere; ``HOST:PORT``."""
+        host, _colon, port = text.rpartition(":")
+        listen = Address(host.strip("[]") or "127.0.0.1", int(port))
+        return replace(self, web=replace(self.web, listen=listen))
 
     @property
     def all_paths(self) -> tuple[Path, ...]:
         """Every path, to PSAPs, references and controls."""
         return self.paths + self.references + self.controls
+
+    def listening_on(self, listen: str) -> Config:
+        """Return the same with its page at ``HOST:PORT``, whatever the file says.
+
+        Raises:
+            ValueError: not a numeric address and a port.
+        """
+        web = replace(self.web, listen=parse_listen(listen))
+        return replace(self, web=web, listen_given=True)
 
     def watched(self, check: Check) -> tuple[Path, ...]:
         """Return the paths that ``check`` runs on; a call only where a call is allowed.

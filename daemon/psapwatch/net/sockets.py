@@ -228,3 +228,17 @@ def local_error(error: OSError, about: str, now: float) -> Observation:
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
     detail = f"{about}: {error.strerror or error}"
     return Observation(Kind.LOCAL_ERROR, now, {"error": name, "detail": detail})
+
+
+def source_towards(host: str) -> str:
+    """The address that this machine sends from towards a numeric host; nothing is sent.
+
+    A name gets the unspecified address, which lets the kernel choose when the peer is known.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect((host.strip("[]"), 9))
+        except (OSError, UnicodeError):
+            return "0.0.0.0"  # noqa: S104 - the kernel chooses
+        return str(asked.getsockname()[0])

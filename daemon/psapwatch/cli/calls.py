@@ -1,0 +1,133 @@
+"""``psapwatch calls``: the kill switch, and the supervised first call."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from psapwatch.cli.doors import BY, CONFIG, WHY, Failed, loaded, store_to_change, who
+from psapwatch.cli.probe import one_attempt, show
+from psapwatch.config.shape import Config
+from psapwatch.endpoint import Path
+from psapwatch.net.system import SystemClock
+from psapwatch.permits import target_of
+from psapwatch.store.decisions import Commission, Stop
+from psapwatch.store.ledger import EVERYWHERE
+
+PSAP = click.option("--psap", metavar="ID", help="Only this PSAP; all of them by default.")
+
+
+@click.group()
+def calls() -> None:
+    """Stop and resume test calls, and commission a PSAP.
+
+    \b
+    Example:
+      psapwatch calls stop --psap ma-boston --why "the PSAP asked"
+    """
+
+
+@calls.command()
+@CONFIG
+@PSAP
+@WHY
+@BY
+def stop(file: str, psap: str | None, why: str, by: str | None) -> None:
+    """Stop test calls at once, and keep them stopped over restarts.
+
+    \b
+    Example:
+      psapwatch calls stop --why "storm, all lines are needed"
+    """
+    config = loaded(file)
+    _known(config, psap)
+    wall = SystemClock().wall()
+
+    async def change() -> None:
+        store = store_to_change(config)
+        store.decisions.stop(Stop(psap or EVERYWHERE, "operator", why, who(by), wall))
+        await store.close()
+
+    asyncio.run(change())
+    click.echo(f"test calls to {psap or 'every PSAP'} are stopped; OPTIONS go on")
+
+
+@calls.command()
+@CONFIG
+@PSAP
+@WHY
+@BY
+def resume(file: str, psap: str | None, why: str, by: str | None) -> None:
+    """Resume test calls that were stopped, also those stopped after an unsafe answer.
+
+    \b
+    Example:
+      psapwatch calls resume --psap ma-boston --why "line 3 is a mirror again"
+    """
+    config = loaded(file)
+    _known(config, psap)
+    wall = SystemClock().wall()
+
+    async def change() -> bool:
+        store = store_to_change(config)
+        was = (psap or EVERYWHERE) in store.decisions.stops
+        store.decisions.resume(psap or EVERYWHERE, who(by), why, wall)
+        await store.close()
+        return was
+
+    if not asyncio.run(change()):
+        raise Failed(f"test calls to {psap or 'every PSAP'} were not stopped")
+    click.echo(f"test calls to {psap or 'every PSAP'} are resumed")
+
+
+@calls.command()
+@CONFIG
+@click.option("--psap", required=True, metavar="ID", help="The PSAP to commission.")
+@click.option("--with", "supervisor", required=True, metavar="NAME", help="Who watches at the PSAP.")
+@BY
+def commission(file: str, psap: str, supervisor: str, by: str | None) -> None:
+    """Place the supervised first call on each path of a PSAP; a good answer lets it be scheduled.
+
+    Do this while somebody at the PSAP watches that no phone rings.
+
+    \b
+    Example:
+      psapwatch calls commission --psap ma-boston --with "Sgt. Doe, 617 555 0100"
+    """
+    config = loaded(file)
+    _known(config, psap)
+    check = next((check for check in config.checks if check.is_call and check.on == "psaps"), None)
+    if check is None:
+        raise Failed(f"{config.file} has no check with probe: call on psaps")
+    paths = [path for path in config.watched(check) if path.psap.id == psap]
+    if not paths:
+        raise Failed(f"{psap} has no recorded consent (test_calls) or is a legacy gateway")
+    good = 0
+    for nth, path in enumerate(paths):
+        if nth:
+            click.echo(f"{path.key} waits for the floor between two calls to one PSAP", err=True)
+        good += asyncio.run(_supervised(config, path, check.name, supervisor, who(by)))
+    sys.exit(0 if good == len(paths) else 1)
+
+
+async def _supervised(config: Config, path: Path, check_name: str, supervisor: str, by: str) -> bool:
+    check = next(check for check in config.checks if check.name == check_name)
+    store = store_to_change(config)
+    evidence, verdict = await one_attempt(config, store, path, check, supervised=True, wait=True)
+    show(evidence, verdict, as_json=False)
+    if verdict.outcome.value == "pass":
+        wall = SystemClock().wall()
+        store.decisions.commission(Commission(path.key, target_of(path), supervisor, by, wall))
+        click.echo(f"{path.key} is commissioned")
+    else:
+        click.echo(f"{path.key} is NOT commissioned: {verdict.why}", err=True)
+    await store.close()
+    return verdict.outcome.value == "pass"
+
+
+def _known(config: Config, psap: str | None) -> None:
+    if psap is not None and psap not in {each.id for each in config.psaps}:
+        near = ", ".join(sorted(each.id for each in config.psaps)[:8])
+        raise Failed(f"{config.file} has no PSAP {psap!r}; it has {near}")

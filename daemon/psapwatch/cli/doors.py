@@ -1,0 +1,76 @@
+"""What all commands share: loading a configuration, saying what is wrong, and who is asking."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from pathlib import Path
+
+import click
+
+from psapwatch.config.errors import BadConfig
+from psapwatch.config.load import load
+from psapwatch.config.shape import Config
+from psapwatch.store.opening import Unusable
+from psapwatch.store.runner import Inline
+from psapwatch.store.store import Store, reading
+
+DEFAULT_CONFIG = "/etc/psapwatch/psapwatch.yml"
+
+CONFIG = click.option(
+    "--config",
+    "file",
+    default=DEFAULT_CONFIG,
+    envvar="PSAPWATCH_CONFIG",
+    show_default=True,
+    metavar="FILE",
+    help="The configuration; - reads standard input.",
+)
+BY = click.option("--by", metavar="NAME", help="Who says so; your login name by default.")
+WHY = click.option("--why", required=True, metavar="TEXT", help="Kept with the change, for ever.")
+
+
+class Failed(click.ClickException):
+    """A command that cannot do what it was asked, in one line that says what and where."""
+
+    exit_code = 1
+
+
+def loaded(file: str) -> Config:
+    """Load a configuration, or end the command with one line an error."""
+    if file != "-" and not Path(file).exists():
+        message = f"no configuration at {file}; name one with --config FILE or PSAPWATCH_CONFIG"
+        raise Failed(message)
+    try:
+        return load(file)
+    except BadConfig as bad:
+        for error in bad.errors:
+            click.echo(str(error), err=True)
+        many = len(bad.errors)
+        raise Failed(f"{file}: {many} error{'s' if many > 1 else ''}; nothing was changed") from None
+
+
+def store_to_read(config: Config) -> Store:
+    """The configuration's store for looking into, also while the daemon runs."""
+    try:
+        return reading(config.store.path)
+    except Unusable as why:
+        raise Failed(str(why)) from None
+
+
+def store_to_change(config: Config) -> Store:
+    """The configuration's store for a command's change; the daemon takes it over within a second."""
+    try:
+        return Store(config.store.path, Inline())
+    except Unusable as why:
+        raise Failed(str(why)) from None
+
+
+def who(by: str | None) -> str:
+    """The name that is kept with a change."""
+    if by:
+        return by
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

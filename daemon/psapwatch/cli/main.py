@@ -1,0 +1,148 @@
+"""The ``psapwatch`` command: the daemon, and the tools beside it (layer L5)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from psapwatch import logs
+from psapwatch.cli.calls import calls
+from psapwatch.cli.demo import demo
+from psapwatch.cli.doors import CONFIG, Failed, loaded
+from psapwatch.cli.incidents import incidents
+from psapwatch.cli.probe import probe
+from psapwatch.cli.respond import respond
+from psapwatch.cli.status import status
+from psapwatch.config.budget import print_load
+from psapwatch.config.shape import Config
+from psapwatch.daemon import Daemon
+from psapwatch.net.system import SystemClock, raise_file_limit, system_world
+from psapwatch.store.opening import Unusable
+from psapwatch.store.runner import WriterThread
+from psapwatch.store.store import Store
+from psapwatch.systemd import Systemd
+
+USAGE_ERROR = 64
+"""EX_USAGE of sysexits.h."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="psapwatch")
+def cli() -> None:
+    """Know, before anyone dials, whether a 911 call will get through.
+
+    \b
+    Example:
+      psapwatch check-config --config config/psapwatch.yml
+      psapwatch run --config config/psapwatch.yml
+    """
+    logs.set_up(SystemClock().wall, level=logs.ERRORS_ONLY)
+
+
+@cli.command()
+@CONFIG
+@click.option("--listen", metavar="HOST:PORT", help="Serve the page and /metrics here instead.")
+@click.option(
+    "--log-format", type=click.Choice(["json", "console"]), help="Default: colours on a terminal."
+)
+@click.option("--shard", default="1/1", show_default=True, metavar="I/N", help="Watch one part of N.")
+def run(file: str, listen: str | None, log_format: str | None, shard: str) -> None:
+    """Run the daemon in the foreground until SIGTERM or Ctrl-C.
+
+    SIGHUP reloads the configuration. Stopping ends every open test call first, within 5 s.
+
+    \b
+    Example:
+      psapwatch run --config /etc/psapwatch/psapwatch.yml
+    """
+    part = _shard(shard)
+    logs.set_up(SystemClock().wall, form=log_format)  # type: ignore[arg-type]  # click has checked it
+    config = loaded(file)
+    if listen:
+        config = config.listening_on(listen)
+    raise_file_limit()
+    left = asyncio.run(_serve(config, part))
+    sys.exit(1 if left else 0)
+
+
+@cli.command("check-config")
+@CONFIG
+def check_config(file: str) -> None:
+    """Check a configuration and print the load that it comes to.
+
+    \b
+    Example:
+      psapwatch check-config --config config/psapwatch.yml
+    """
+    for line in print_load(loaded(file)):
+        click.echo(line)
+
+
+async def _serve(config: Config, shard: tuple[int, int]) -> int:
+    """Run until a signal; return how many test calls would not end."""
+    loop = asyncio.get_running_loop()
+    try:
+        store = Store(config.store.path, WriterThread())
+    except Unusable as why:
+        raise Failed(str(why)) from None
+    daemon = Daemon(
+        config,
+        system_world(dns_servers=[str(server.host) for server in config.dns.servers]),
+        store,
+        shard=shard,
+        systemd=Systemd.of(os.environ, os.getpid()),
+    )
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    reloads: set[asyncio.Task[Sequence[str]]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(daemon.reload("SIGHUP"))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        await daemon.start()
+    except (OSError, ValueError) as why:
+        await daemon.stop()
+        raise Failed(f"cannot start: {why}") from None
+    await ended.wait()
+    return await daemon.stop()
+
+
+def _shard(text: str) -> tuple[int, int]:
+    nth, slash, of = text.partition("/")
+    if slash and nth.isdecimal() and of.isdecimal() and 1 <= int(nth) <= int(of):
+        return int(nth), int(of)
+    raise click.BadParameter(f"{text!r}: write I/N with 1 <= I <= N", param_hint="--shard")
+
+
+for command in (calls, demo, incidents, probe, respond, status):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; a usage error exits 64."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.UsageError as wrong:
+        wrong.show()
+        sys.exit(USAGE_ERROR)
+    except click.ClickException as failed:
+        failed.show()
+        sys.exit(failed.exit_code)
+    except click.Abort:
+        click.echo("aborted", err=True)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

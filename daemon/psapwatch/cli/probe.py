@@ -1,0 +1,163 @@
+"""``psapwatch probe``: one attempt now, its ladder, phases and verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import sys
+from dataclasses import replace
+from typing import Final
+
+import click
+
+from psapwatch.cli.doors import Failed, loaded, store_to_change
+from psapwatch.config.shape import OWN_RESPONDER, Config
+from psapwatch.daemon import Daemon
+from psapwatch.endpoint import Check, Firewall, Identity, Path, Psap, Source, TransportName
+from psapwatch.evidence import Evidence
+from psapwatch.net.sockets import source_towards
+from psapwatch.net.system import close_world, system_world
+from psapwatch.probes.call import CallSettings
+from psapwatch.probes.options import OptionsSettings
+from psapwatch.report import attempt_json, ladder, phase_summary, verdict_line
+from psapwatch.sip.uri import BadUri, parse_uri
+from psapwatch.store.runner import Inline
+from psapwatch.store.store import Store
+from psapwatch.verdict import Outcome, Verdict
+from psapwatch.world import CallForbidden
+
+EXIT: Final = {
+    Outcome.PASS: 0,
+    Outcome.DEGRADED: 1,
+    Outcome.FAIL: 2,
+    Outcome.INCONCLUSIVE: 3,
+}
+_LINGER_S: Final = 4.0
+"""How long a command waits for its call to end before it leaves the rest to the ledger."""
+
+
+@click.command()
+@click.argument("uri")
+@click.option("--kind", type=click.Choice(["options", "call"]), default="options", show_default=True)
+@click.option("--transport", type=click.Choice(["udp", "tcp", "tls"]), help="Default: the URI's.")
+@click.option("--config", "file", metavar="FILE", help="Probe a path of this configuration.")
+@click.option("--json", "as_json", is_flag=True, help="Print evidence and verdict as JSON.")
+def probe(uri: str, kind: str, transport: TransportName | None, file: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's flag
+    """Make one attempt at URI now: exit 0 ok, 1 degraded, 2 failed, 3 inconclusive.
+
+    Anybody may be asked with OPTIONS. A call is placed only on a commissioned path of a
+    configuration, to a reference of it, or to loopback, under the daemon's floor and ledger.
+
+    \b
+    Example:
+      psapwatch probe "sip:psap1.example.gov;transport=tcp"
+      psapwatch probe ma-boston/east --kind call --config /etc/psapwatch/psapwatch.yml
+    """
+    evidence, verdict = asyncio.run(_probe(uri, kind, transport, file))
+    show(evidence, verdict, as_json=as_json)
+    sys.exit(EXIT[verdict.outcome])
+
+
+def show(evidence: Evidence, verdict: Verdict, *, as_json: bool) -> None:
+    """Print one attempt for people or for scripts."""
+    if as_json:
+        click.echo(json.dumps(attempt_json(evidence, verdict), indent=2))
+        return
+    click.echo(ladder(evidence))
+    click.echo(phase_summary(evidence))
+    click.echo(verdict_line(verdict))
+
+
+async def one_attempt(  # noqa: PLR0913 - what one attempt takes
+    config: Config, store: Store, path: Path, check: Check, *, supervised: bool = False, wait: bool = False
+) -> tuple[Evidence, Verdict]:
+    """Make one attempt under the ledger, floor and budgets of a configuration.
+
+    ``supervised`` lifts only the rule that a PSAP must be commissioned; ``wait`` waits for the floor.
+    """
+    servers = [server.host for server in config.dns.servers]
+    daemon = Daemon(config, system_world(dns_servers=servers), store)
+    daemon.watch.run((), config.firewalls)
+    daemon.watch.permits.supervised = supervised
+    try:
+        while True:
+            try:
+                return await daemon.watch.probe(path, check)
+            except CallForbidden as no:
+                permit = daemon.watch.permits.ask(path, daemon.world.clock.wall())
+                if not wait or not permit.wait_s:
+                    raise Failed(f"not called: {no}") from None
+                await asyncio.sleep(permit.wait_s + 0.01)
+    finally:
+        await daemon.watch.stop(_LINGER_S)
+        await close_world(daemon.world)
+
+
+async def _probe(
+    uri: str, kind: str, transport: TransportName | None, file: str | None
+) -> tuple[Evidence, Verdict]:
+    if file is not None:
+        config = loaded(file)
+        path = next((each for each in config.all_paths if uri in (each.key, each.uri)), None)
+        if path is not None:
+            return await _configured(config, path, kind)
+        if kind == "call":
+            raise Failed(f"{uri!r} is no path of {file}; calls go to configured paths only")
+    path = _path(uri, transport)
+    if kind == "call" and not _is_loopback(path.uri):
+        raise Failed("a call needs --config and a commissioned path; without, only loopback is called")
+    config = _bare(path)
+    return await one_attempt(config, Store(":memory:", Inline()), path, _check(kind))
+
+
+async def _configured(config: Config, path: Path, kind: str) -> tuple[Evidence, Verdict]:
+    check = next(
+        (check for check in config.checks if check.settings.kind == kind and path in config.watched(check)),
+        _check(kind),
+    )
+    store = store_to_change(config) if kind == "call" else Store(":memory:", Inline())
+    try:
+        return await one_attempt(config, store, path, check)
+    finally:
+        await store.close()
+
+
+def _check(kind: str) -> Check:
+    settings = CallSettings() if kind == "call" else OptionsSettings()
+    return Check("probe", 60.0, 8.0 if kind == "call" else 4.0, settings)
+
+
+def _path(uri: str, transport: TransportName | None) -> Path:
+    """A path to a bare URI, from the address that this machine would use."""
+    text = uri if ":" in uri and uri.partition(":")[0] in ("sip", "sips") else f"sip:{uri}"
+    try:
+        where = parse_uri(text)
+    except BadUri as bad:
+        raise click.BadParameter(f"{uri!r}: {bad}", param_hint="URI") from None
+    named = dict(where.params).get("transport")
+    chosen = transport or named or ("tls" if where.scheme == "sips" else "udp")
+    if chosen not in ("udp", "tcp", "tls"):
+        raise click.BadParameter(f"transport {chosen!r} is not udp, tcp or tls", param_hint="URI")
+    firewall = Firewall("none", (Source(source_towards(where.host)),))
+    psap = Psap("probe", "", agreement=OWN_RESPONDER if _is_loopback(text) else None)
+    return Path(psap, "probe", "here", firewall, text, chosen)  # type: ignore[arg-type]  # checked
+
+
+def _is_loopback(uri: str) -> bool:
+    host = parse_uri(uri).host.strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bare(path: Path) -> Config:
+    """A configuration of one path, for a probe without a file."""
+    return replace(
+        Config.empty(),
+        identity=Identity("sip:psapwatch-probe@invalid"),
+        firewalls=(path.firewall,),
+        psaps=(path.psap,),
+        paths=(path,),
+    )

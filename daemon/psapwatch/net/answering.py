@@ -1,0 +1,169 @@
+"""An answering point on real sockets: what ``psapwatch respond`` and the demo's towns listen with.
+
+Bounded on every side: connections, requests a second from one source, sources remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from psapwatch.endpoint import Address, Tls, TransportName
+from psapwatch.sip.answering_point import AnsweringPoint
+from psapwatch.sip.wire import Malformed, StreamFramer
+
+CONNECTIONS_MAX: Final = 1_000
+SOURCES_MAX: Final = 10_000
+READ_OCTETS: Final = 65_536
+PER_SOURCE_A_SECOND: Final = 50.0
+PER_SOURCE_BURST: Final = 200.0
+
+
+@dataclass(slots=True)
+class _Allowance:
+    """What one source may still send us."""
+
+    left: float
+    at: float
+
+
+class Answering:
+    """One ``AnsweringPoint`` listening on its address over one transport."""
+
+    def __init__(
+        self,
+        point: AnsweringPoint,
+        transport: TransportName = "udp",
+        *,
+        tls: Tls | None = None,
+        per_source_a_second: float = PER_SOURCE_A_SECOND,
+    ) -> None:
+        self.point, self.transport = point, transport
+        self.refused = 0
+        """Requests that a source sent beyond its allowance."""
+        self._tls, self._rate = tls, per_source_a_second
+        self._loop = asyncio.get_running_loop()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._socket: asyncio.DatagramTransport | None = None
+        self._server: asyncio.Server | None = None
+        self._writers: dict[Address, asyncio.StreamWriter] = {}
+        self._sources: OrderedDict[str, _Allowance] = OrderedDict()
+
+    async def open(self) -> Address:
+        """Listen, and return where.
+
+        Raises:
+            OSError: the address is in use or not ours.
+            ssl.SSLError: certificate and key do not fit.
+        """
+        where = self.point.answerer.address
+        if self.transport == "udp":
+            self._socket, _protocol = await self._loop.create_datagram_endpoint(
+                lambda: _Datagrams(self), local_addr=(where.host, where.port)
+            )
+            self._socket.max_size = READ_OCTETS  # type: ignore[attr-defined]  # CPython reads 256 KiB
+            host, port = self._socket.get_extra_info("sockname")[:2]
+        else:
+            context = server_context(self._tls) if self.transport == "tls" and self._tls else None
+            self._server = await asyncio.start_server(
+                self._serve, where.host, where.port, ssl=context
+            )
+            host, port = self._server.sockets[0].getsockname()[:2]
+        return Address(host, port)
+
+    def close(self) -> None:
+        """Stop listening; calls in progress are left to their own timers on the far side."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._socket is not None:
+            self._socket.close()
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._writers.values()):
+            writer.close()
+
+    def take(self, octets: bytes, source: Address) -> None:
+        """Take one datagram or message."""
+        now = self._loop.time()
+        if not self._allowed(source.host, now):
+            self.refused += 1
+            return
+        self.point.receive(octets, source, now, self.transport)
+        self._pump()
+
+    def _pump(self) -> None:
+        for octets, to in (*self.point.data_to_send(), *self.point.data_to_send_elsewhere()):
+            if self._socket is not None:
+                self._socket.sendto(octets, (to.host, to.port))
+            elif (writer := self._writers.get(to)) is not None:
+                writer.write(octets)
+        due = self.point.next_timer()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None if due is None else self._loop.call_at(due, self._ring, due)
+
+    def _ring(self, due: float) -> None:
+        self.point.handle_timer(max(due, self._loop.time()))
+        self._pump()
+
+    def _allowed(self, host: str, now: float) -> bool:
+        """A token bucket a source; the least recently heard source is forgotten first."""
+        known = self._sources.pop(host, None) or _Allowance(PER_SOURCE_BURST, now)
+        known.left = min(PER_SOURCE_BURST, known.left + (now - known.at) * self._rate)
+        known.at = now
+        self._sources[host] = known
+        if len(self._sources) > SOURCES_MAX:
+            self._sources.popitem(last=False)
+        if known.left < 1:
+            return False
+        known.left -= 1
+        return True
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Read one connection until it ends or loses its framing."""
+        host, port = writer.get_extra_info("peername")[:2]
+        source = Address(host, port)
+        if len(self._writers) >= CONNECTIONS_MAX:
+            writer.close()
+            return
+        self._writers[source] = writer
+        framer = StreamFramer()
+        try:
+            while octets := await reader.read(READ_OCTETS):
+                framer.feed(octets)
+                while (message := framer.next()) is not None:
+                    self.take(message, source)
+        except (Malformed, ConnectionError, ssl.SSLError):
+            pass  # framing or connection lost: nothing more can be read from it (RFC 3261 18.3)
+        finally:
+            del self._writers[source]
+            writer.close()
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    """Hands datagrams on. Without IP_RECVERR this endpoint does not spin on ICMP errors."""
+
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Take one datagram."""
+        self._answering.take(data, Address(addr[0], addr[1]))
+
+
+def server_context(tls: Tls) -> ssl.SSLContext:
+    """Our own certificate, and the peers' if a CA is named (mutual TLS).
+
+    Raises:
+        ssl.SSLError, OSError: the files cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(tls.cert_file or "", tls.key_file)
+    if tls.ca_file:
+        context.load_verify_locations(tls.ca_file)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
