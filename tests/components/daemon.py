@@ -17,7 +17,7 @@ from components.process import HERE, Bench, Place, Running
 
 READY_WITHIN_S: Final = 20.0
 END_WITHIN_S: Final = 5.0
-_PROGRAM: Final = Path(sys.executable).with_name("psapwatch")
+PROGRAM: Final = Path(sys.executable).with_name("psapwatch")
 OWN_PORT: Final = 9911
 """Where it listens in a namespace of its own, where no port can be taken."""
 
@@ -91,7 +91,7 @@ def start_daemon(
     config.write_text(config_text.replace("FOLDER", str(folder)), encoding="utf-8")
     port = free_port() if place == HERE else OWN_PORT
     argv = [
-        *(str(_PROGRAM), "run", "--config", str(config)),
+        *(str(PROGRAM), "run", "--config", str(config)),
         *("--listen", f"127.0.0.1:{port}", "--log-format", "json"),
     ]
     running = bench.start("psapwatch", argv, folder=folder, place=place)

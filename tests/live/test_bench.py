@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from components.by_hand import TEST_URN, Heard, Question, ask
 from components.capture import Capture
 from components.certificates import Authority
+from components.daemon import Daemon
 from components.firewall import FIREWALL_OUTER, INSIDE, INSIDE_V6, SIP_PORT, Laboratory
 from components.http import Inbox, fetch
 from components.kamailio import PASSWORD, USERNAME, Kamailio, Tls
@@ -225,12 +227,18 @@ class TestCapture:
 
     @pytest.mark.parametrize("transport", ["udp", "tcp"])
     def test_decodes_a_call(
-        self, sipp: Callable[..., Peer], capture: Callable[..., Capture], transport: str
+        self,
+        laboratory: Laboratory,
+        sipp: Callable[..., Peer],
+        capture: Callable[..., Capture],
+        transport: str,
     ) -> None:
         """A captured call shows each message once, in order, with its fields."""
-        peer = sipp("patient", transport=transport)
-        captured = capture([peer.port])
-        call(peer, bye=True)
+        inside = laboratory.inside  # where capturing needs no root
+        peer = sipp("patient", transport=transport, place=inside)
+        captured = capture([peer.port], place=inside)
+        question = Question(peer.host, peer.port, transport, "INVITE", TEST_URN, bye=True)
+        ask(question, inside.prefix)
         seen = captured.stop()
         assert [message.method or message.status for message in seen] == [
             "INVITE",
@@ -385,6 +393,69 @@ class TestFirewall:
         holder.end()
         with pytest.raises(AssertionError, match="failed"):
             laboratory.run(laboratory.inside, ["true"])
+
+
+class TestDaemonFixture:
+    """The daemon's fixture, proved on a stand-in that serves /-/ready and obeys SIGTERM."""
+
+    STAND_IN = """#!{python}
+import argparse, http.server, pathlib, signal, sys
+parser = argparse.ArgumentParser()
+for name in ("command", "--config", "--listen", "--log-format"):
+    parser.add_argument(name)
+settings = parser.parse_args()
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        metrics = 'a_total{{x="1"}} 2\\na_total{{x="2"}} 3\\n'
+        body = (metrics if self.path == "/metrics" else "{{}}").encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+def leave(*_):
+    sys.exit(int("exit 7" in pathlib.Path(settings.config).read_text()) * 7)
+signal.signal(signal.SIGTERM, leave)
+host, _, port = settings.listen.rpartition(":")
+http.server.HTTPServer((host, int(port)), Handler).serve_forever()
+"""
+
+    @pytest.fixture(autouse=True)
+    def stand_in(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put the stand-in where the daemon would be."""
+        program_file = tmp_path / "psapwatch"
+        program_file.write_text(self.STAND_IN.format(python=sys.executable), encoding="utf-8")
+        program_file.chmod(0o755)
+        monkeypatch.setattr("components.daemon.PROGRAM", program_file)
+
+    def test_starts_reads_and_ends(self, daemon: Callable[..., Daemon]) -> None:
+        """The daemon is ready when handed over; its JSON and metrics are read, and it ends well."""
+        running = daemon("store: {path: FOLDER/x.db}")
+        assert f"{running.config.parent}/x.db" in running.config.read_text(encoding="utf-8")
+        assert running.json("/api/v1/status") == {}
+        assert running.samples("a_total", {"x": "2"}) == {"x=2": 3.0}
+        assert running.total("a_total") == 5.0
+        running.end()
+
+    def test_bad_end_fails(self, daemon: Callable[..., Daemon]) -> None:
+        """An exit code other than 0 after SIGTERM fails the test."""
+        running = daemon("exit 7")
+        with pytest.raises(AssertionError, match="ended with 7"):
+            running.end()
+
+    def test_killed_daemon_is_not_asked_for_its_exit_code(
+        self, daemon: Callable[..., Daemon]
+    ) -> None:
+        """A test may kill the daemon and start it again on the same folder."""
+        first = daemon("a: 1")
+        first.kill()
+        second = daemon("a: 2", folder=first.config.parent)
+        assert second.config == first.config
+
+    def test_reached_in_a_namespace(
+        self, daemon: Callable[..., Daemon], laboratory: Laboratory
+    ) -> None:
+        """A daemon outside the firewall is reached from here all the same."""
+        running = daemon("a: 1", place=laboratory.outside, laboratory=laboratory)
+        assert running.json("/api/v1/status") == {}
 
 
 class TestProcesses:
