@@ -121,9 +121,9 @@ class Outside:
 
     async def ask(self, road: Road | None = None, *, wait_s: float = 1.0) -> Ear:
         """Send one OPTIONS on a fresh flow and return what came of it within ``wait_s``."""
-        ear = Ear()
-        flow = await self.open(ear, road)
-        flow.send(self.options(flow))
+        ear, call_id = Ear(), self.token(16)
+        flow = await self.open(ear, road, call_id)
+        flow.send(self.options(flow, call_id))
         await asyncio.sleep(wait_s)
         flow.release()
         return ear

@@ -8,7 +8,7 @@ fault really happened. Moments are loop seconds.
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -54,8 +54,12 @@ _LOST: Final = Fate(None)
 
 
 def _spread(port: int, salt: bytes) -> float:
-    """Map a port into [0, 1), evenly and the same in every run."""
-    return zlib.crc32(salt + port.to_bytes(2, "big")) / 2**32
+    """Map a port into [0, 1), evenly and the same in every run.
+
+    Not a CRC: two of those over the same port differ by a constant and are no two hashes.
+    """
+    digest = hashlib.blake2b(port.to_bytes(2, "big"), digest_size=4, salt=salt).digest()
+    return int.from_bytes(digest, "big") / 2**32
 
 
 class SimulatedFirewall:
