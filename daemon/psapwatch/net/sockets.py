@@ -223,6 +223,19 @@ def _offender(family: int, sockaddr: bytes) -> str:
     return ""
 
 
+def icmp_by_errno(number: int, peer: Address, now: float) -> Observation:
+    """Return the ICMP error that an errno stands for, where the kernel tells no more than that."""
+    facts: dict[str, Fact] = {
+        "family": 6 if peer.is_v6 else 4,
+        "icmp_type": None,
+        "code": None,
+        "offender": "",
+        "errno": errno.errorcode.get(number, str(number)),
+        "to": str(peer),
+    }
+    return Observation(Kind.ICMP, now, facts)
+
+
 def local_error(error: OSError, about: str, now: float) -> Observation:
     """Return the LOCAL_ERROR that our own system's refusal is."""
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)

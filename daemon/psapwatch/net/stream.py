@@ -16,10 +16,11 @@ from typing import Final
 from psapwatch.endpoint import Address, TransportName
 from psapwatch.evidence import Fact, Kind, Observation
 from psapwatch.net.flow import Listeners
-from psapwatch.net.send_queue import SendQueue
+from psapwatch.net.send_queue import SOFT_ERRORS, SendQueue
 from psapwatch.net.sockets import (
     RECEIVED_ANCILLARY,
     ReceiveTime,
+    icmp_by_errno,
     local_address,
     local_error,
     queued_errors,
@@ -103,7 +104,7 @@ class Connection:
         self._on_end = on_end
         self._tls = tls
         self._framer = StreamFramer()
-        self._queue = SendQueue(one, self._loop)
+        self._queue = SendQueue(one, self._loop, self._soft_error)
 
     @property
     def is_open(self) -> bool:
@@ -254,10 +255,12 @@ class Connection:
         try:
             size, ancillary, _flags, _source = one.recvmsg_into((_RECEIVE,), RECEIVED_ANCILLARY)
         except (BlockingIOError, InterruptedError):
-            self._soft_errors(one)
+            self._soft_error(0)
             return
         except OSError as error:
-            if not self._soft_errors(one):
+            if error.errno in SOFT_ERRORS:
+                self._soft_error(error.errno or 0)
+            else:
                 self._lost(error.errno or 0)
             return
         if not size:
@@ -288,12 +291,24 @@ class Connection:
         if over:
             self._lost(0)
 
-    def _soft_errors(self, one: socket.socket) -> bool:
-        """Tell ICMP errors on a live connection: TCP goes on (RFC 5927 5), the sender is seen."""
-        errors = queued_errors(one, self._now())
-        for seen, _quoted in errors:
+    def _soft_error(self, number: int) -> None:
+        """Tell of ICMP on a connection that is up: TCP goes on (RFC 5927 5), and so do we.
+
+        Linux queues type, code and sender while connecting only; later it gives the errno alone.
+        """
+        if self._one is None:
+            return
+        icmp = [seen for seen, _quoted in queued_errors(self._one, self._now())]
+        if number and not icmp:
+            icmp = [icmp_by_errno(number, self.peer, self._now())]
+        if not icmp:
+            return
+        if self._phase == "tls":
+            detail = errno.errorcode.get(number, "ICMP")
+            self._end(*icmp, self._seen(Kind.TLS_FAILED, error="closed", detail=detail, ours=False))
+            return
+        for seen in icmp:
             self.listeners.failed(seen)
-        return bool(errors)
 
     def _lost(self, number: int) -> None:
         """Take FIN (no error number) or what broke the connection, in whichever phase it is."""
