@@ -30,7 +30,7 @@ CHANGE_CHARACTERS_MAX: Final = 200
 CHANGE_AHEAD_S_MAX: Final = 86_400.0
 RECONNECT_MS: Final = 2_000
 
-USER: Final = "user"
+USER: Final = web.RequestKey("user", str)
 """Where the door's middleware leaves the authenticated name on a request."""
 
 
@@ -242,8 +242,8 @@ async def _json_object(request: web.Request) -> dict[str, Any]:
         what = f"the body is {request.content_type}"
         raise Refused(what, request.path, "send Content-Type: application/json", status=415)
     try:
-        body = json.loads(await request.text())
-    except ValueError:
+        body = json.loads(await request.read())
+    except (ValueError, RecursionError):  # not JSON, not Unicode, or brackets within brackets
         body = None
     if not isinstance(body, dict):
         do = 'send {"what": "CHG-123", "by": "NOC", "at": "2026-06-18T13:14:00-04:00"}'

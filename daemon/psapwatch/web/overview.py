@@ -178,8 +178,11 @@ def tiles(rows: Iterable[PathRow], only: Collection[tuple[str, str]] | None = No
 
 
 def badness(state: str) -> int:
-    """Return how bad a state is; greater is worse."""
-    return STATES.index(state)
+    """Return how much a state asks for a look; unlike in a metric, not knowing does."""
+    return _LEAST_FIRST.index(state)
+
+
+_LEAST_FIRST: Final = ("up", "unknown", "degraded", "muted", "suspect", "down")
 
 
 def path_json(row: PathRow, *, checks: bool = True) -> dict[str, Any]:

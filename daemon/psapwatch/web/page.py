@@ -170,5 +170,5 @@ def _by_firewall(shown: list[Tile]) -> list[tuple[str, list[Tile]]]:
     return [(name, list(group)) for name, group in groupby(ordered, lambda tile: tile.firewall)]
 
 
-def _rendered(template: Template, **context: Any) -> AsyncIterator[bytes]:  # noqa: ANN401
+def _rendered(template: Template, **context: Any) -> AsyncIterator[bytes]:
     return in_slices(template.generate(**context))
