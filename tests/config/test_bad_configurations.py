@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from pathlib import Path
 
@@ -10,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.configured import ROOT
-from psapwatch.config.errors import BadConfig, ConfigError
+from psapwatch.config.document import read_yaml
+from psapwatch.config.errors import BadConfig, ConfigError, Loc
 from psapwatch.config.load import load, load_octets
 
 BAD = sorted(ROOT.glob("config/bad/*.yml"))
@@ -80,6 +83,43 @@ def test_the_example_cut_and_patched_anywhere_loads_or_is_refused(
     """Every error of a damaged example is a line with file, line and key."""
     octets = EXAMPLE[:at] + patch + EXAMPLE[at + cut :]
     errors = errors_of(octets, str(ROOT / "config/cut.yml"))
+    assert all(error.line >= 1 and error.key and error.message for error in errors)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 70_000) | st.floats(width=16) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+def places_in(value: object, place: Loc = ()) -> Iterator[Loc]:
+    """Yield the place of every value inside a document."""
+    yield place
+    children: Iterable[tuple[str | int, object]] = ()
+    if isinstance(value, dict):
+        children = value.items()
+    elif isinstance(value, list):
+        children = enumerate(value)
+    for key, child in children:
+        yield from places_in(child, (*place, key))
+
+
+@given(st.data())
+def test_any_value_anywhere_loads_or_is_refused(data: st.DataObject) -> None:
+    """Whatever stands in place of a value, the answer is a configuration or errors."""
+    document, _ = read_yaml(EXAMPLE, "psapwatch.yml")
+    assert document is not None
+    written = document.plain
+    *above, last = data.draw(st.sampled_from(list(places_in(written))[1:]))
+    into = written
+    for part in above:
+        into = into[part]
+    into[last] = data.draw(JSON)
+    octets = json.dumps(written).encode()
+    errors = errors_of(octets, str(ROOT / "config/patched.yml"))
     assert all(error.line >= 1 and error.key and error.message for error in errors)
 
 

@@ -287,6 +287,30 @@ def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_file_names_are_relative_to_the_file_that_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Store, users and headers are found from wherever the daemon was started."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    for name in ("users", "headers"):
+        (folder / name).write_text("Authorization: Bearer s3cret\n")
+    config = load_plain(
+        plain()
+        | {
+            "store": {"path": "psapwatch.db"},
+            "web": {"users_file": "users"},
+            "sinks": [{"kind": "webhook", "url": "http://127.0.0.1/", "headers_file": "headers"}],
+        },
+        "etc/psapwatch.yml",
+    )
+    assert config.store.path == "etc/psapwatch.db"
+    assert config.web.users_file == "etc/users"
+    assert config.sinks[0].headers_file == str(folder / "headers")
+    assert "s3cret" not in repr(config)
+
+
 def test_a_minus_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """``-`` takes the configuration from standard input, and names it so in errors."""
     octets = (ROOT / "config/psapwatch.yml").read_bytes()

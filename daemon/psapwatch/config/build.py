@@ -7,6 +7,8 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final, TypeVar
 
+from pydantic import BaseModel
+
 from psapwatch.config import files
 from psapwatch.config.errors import Loc
 from psapwatch.config.models import (
@@ -18,12 +20,13 @@ from psapwatch.config.models import (
     PathModel,
     PsapModel,
     SourceModel,
+    StoreModel,
     TlsModel,
     WebModel,
     WindowModel,
 )
 from psapwatch.config.pieces import CheckPieces, Piece
-from psapwatch.config.shape import OWN_RESPONDER, Detection, Web, Window
+from psapwatch.config.shape import OWN_RESPONDER, Detection, StoreSettings, Web, Window
 from psapwatch.config.words import transport_of
 from psapwatch.endpoint import (
     CONTROL,
@@ -67,6 +70,20 @@ def web(file: str, model: WebModel) -> Web:
         )
     users_file = files.beside(file, model.users_file) if model.users_file else None
     return Web(model.listen, material, users_file, model.lifecycle)
+
+
+def store(file: str, model: StoreModel) -> StoreSettings:
+    """Return where results are kept, as seen from here."""
+    return StoreSettings(files.beside(file, model.path), model.keep_days)
+
+
+def sink(piece: Piece[BaseModel]) -> BaseModel:
+    """Return a sink's settings; the file of its headers as seen from here."""
+    headers_file = getattr(piece.model, "headers_file", None)
+    if headers_file is None:
+        return piece.model
+    here = files.absolute(piece.document.file, headers_file)
+    return piece.model.model_copy(update={"headers_file": here})
 
 
 def detection(model: DetectionModel) -> Detection:

@@ -11,6 +11,7 @@ from typing import Final
 
 from psapwatch.config.models import AuthModel, TlsModel
 from psapwatch.endpoint import Credentials, Tls
+from psapwatch.sinks.base import BadHeadersFile, read_headers
 
 SECRET_OCTETS_MAX: Final = 4096
 
@@ -25,6 +26,11 @@ def beside(file: str, name: str) -> str:
     return str(folder / name)
 
 
+def absolute(file: str, name: str) -> str:
+    """Return ``name`` as seen from anywhere."""
+    return str(Path(beside(file, name)).absolute())
+
+
 def readable(path: str) -> str:
     """Return ``path`` if it is a file that we can read.
 
@@ -36,6 +42,18 @@ def readable(path: str) -> str:
             return path
     except OSError as wrong:
         raise _cannot_read(path, wrong) from None
+
+
+def headers(path: str) -> None:
+    """Try that a sink's secret headers can be read.
+
+    Raises:
+        BadFile: they cannot.
+    """
+    try:
+        read_headers(Path(path))
+    except BadHeadersFile as bad:
+        raise BadFile(str(bad)) from None
 
 
 def credentials(file: str, auth: AuthModel) -> Credentials:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from psapwatch.config.models import FileModel, PsapFileModel
 from psapwatch.config.pieces import Parts, Piece, Pieces, cut
 from psapwatch.config.reload import NEED_RESTART
 from psapwatch.config.rules import broken
-from psapwatch.config.shape import Config, Dns, StoreSettings, Window
+from psapwatch.config.shape import Config, Dns, Window
 from psapwatch.config.table import read_table
 
 STANDARD_INPUT: Final = "-"
@@ -148,7 +149,7 @@ class _Loading:
             vantage=vantage.model,
             identity=build.identity(identity.model),
             web=build.web(main.document.file, web.model),
-            store=StoreSettings(store.model.path, store.model.keep_days),
+            store=build.store(main.document.file, store.model),
             dns=Dns(tuple(dns.model.servers)),
             firewalls=crossed,
             checks=tuple(map(build.check, parts.checks)),
@@ -158,7 +159,7 @@ class _Loading:
             controls=build.controls(vantage.model, crossed),
             detection=build.detection(detection.model),
             maintenance=self._windows(main),
-            sinks=tuple(piece.model for piece in main.all("sinks")),
+            sinks=tuple(map(build.sink, main.all("sinks"))),
             lines={
                 key: main.document.error(tuple(key.split(".")), "").line for key in NEED_RESTART
             },
@@ -176,15 +177,17 @@ class _Loading:
                 files.load_pair(pair.cert_file or "", pair.key_file or "") if pair else None
             except files.BadFile as bad:
                 self.errors.append(web.error(str(bad), "tls"))
-        named: list[tuple[Piece[Any], str]] = [(web, "users_file")] if web else []
-        named += [(piece, "headers_file") for piece in main.all("sinks")]
-        for piece, key in named:
-            name = getattr(piece.model, key, None)
-            if name:
-                try:
-                    files.readable(files.beside(main.document.file, str(name)))
-                except files.BadFile as bad:
-                    self.errors.append(piece.error(str(bad), key))
+        if web and web.model.users_file:
+            self._try(web, "users_file", files.readable, main.document.file)
+        for piece in main.all("sinks"):
+            if getattr(piece.model, "headers_file", None):
+                self._try(piece, "headers_file", files.headers, main.document.file)
+
+    def _try(self, piece: Piece[Any], key: str, read: Callable[[str], object], beside: str) -> None:
+        try:
+            read(files.beside(beside, getattr(piece.model, key)))
+        except files.BadFile as bad:
+            self.errors.append(piece.error(str(bad), key))
 
     def _wrong(self, piece: Piece[Any]) -> build.Wrong:
         def take(loc: Loc, message: str) -> None:

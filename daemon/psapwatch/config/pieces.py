@@ -57,11 +57,19 @@ class Pieces:
         """Return the piece of a section that is one value, or None where it is not valid."""
         return next(iter(self.all(section)), None)
 
-    def written(self, section: str) -> list[Any] | dict[str, Any]:
-        """Return a section as it was written; empty where it is neither list nor mapping."""
+    def names(self, section: str) -> set[str]:
+        """Return the keys of a section as it was written, valid or not; none if no mapping."""
+        written = self._written(section)
+        return set(written) if isinstance(written, dict) else set()
+
+    def entries(self, section: str) -> list[Any]:
+        """Return the entries of a section as it was written, valid or not; none if no list."""
+        written = self._written(section)
+        return written if isinstance(written, list) else []
+
+    def _written(self, section: str) -> Any:
         plain = self.document.plain
-        written = plain.get(section) if isinstance(plain, dict) else None
-        return written if isinstance(written, list | dict) else []
+        return plain.get(section) if isinstance(plain, dict) else None
 
 
 def cut(document: Document, model: type[BaseModel]) -> Pieces:
@@ -225,6 +233,6 @@ class Parts:
     def written_psaps(self) -> Iterator[Piece[dict[str, Any]]]:
         """Yield every PSAP as it was written, valid or not."""
         for pieces in (self.main, *self.psap_files):
-            for position, entry in enumerate(pieces.written("psaps")):
+            for position, entry in enumerate(pieces.entries("psaps")):
                 if isinstance(entry, dict):
                     yield Piece(pieces.document, ("psaps", position), entry)

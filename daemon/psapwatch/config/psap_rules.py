@@ -55,7 +55,7 @@ def _psap_ids(parts: Parts) -> Errors:
 
 
 def _firewall_names(parts: Parts) -> Errors:
-    known = sorted(parts.main.written("firewalls"))
+    known = sorted(parts.main.names("firewalls"))
     for piece in parts.written_psaps():
         paths = piece.model.get("paths")
         for position, path in enumerate(paths if isinstance(paths, list) else ()):

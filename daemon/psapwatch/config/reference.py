@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from psapwatch.config.fields import Model, alternatives, is_duration, is_model, keys_of, tag_of
 from psapwatch.config.models import CheckModel, FileModel
+from psapwatch.config.reload import NEED_RESTART
 from psapwatch.config.table import LIST_SEPARATOR, PATH_COLUMNS, PSAP_COLUMNS, REQUIRED
 from psapwatch.config.words import WRITTEN_AS
 from psapwatch.duration import print_duration
@@ -59,14 +60,14 @@ _RELOAD: Final = """\
 
 SIGHUP and `POST /-/reload` load the file anew. A bad file is refused whole and the running
 configuration kept. Paths, checks and incidents that did not change keep their state. A changed URI
-or next hop makes the PSAP's supervised first call necessary again. `vantage`, `web.listen` and
-`store.path` need a restart; a reload that changes them is refused.
+or next hop makes the supervised first call necessary again. These keys need a restart, and a
+reload that changes one is refused and names it: {keys}.
 """
 
 
 def reference() -> str:
     """Return the whole page."""
-    sections = [_HEAD, *_main_sections(), _probe_sections(), _sink_sections(), _csv(), _RELOAD]
+    sections = [_HEAD, *_main_sections(), _probe_sections(), _sink_sections(), _csv(), _reload()]
     return "\n".join(sections)
 
 
@@ -138,6 +139,10 @@ def _csv() -> str:
         separator=LIST_SEPARATOR,
         rows="".join(f"| `{column}` | `{key}` |\n" for column, key in columns),
     )
+
+
+def _reload() -> str:
+    return _RELOAD.format(keys=", ".join(f"`{key}`" for key in NEED_RESTART))
 
 
 def _table(rows: list[tuple[str, str, str, str]]) -> str:

@@ -7,7 +7,7 @@ everything that packets depend on. A new name or location is taken over without 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from psapwatch.config.errors import BadConfig, ConfigError
@@ -36,24 +36,30 @@ class Difference:
     checks: Changes
     """By name."""
     revoked: tuple[str, ...]
-    """PSAPs to commission again: a URI or next hop of theirs is another one now, or a new one."""
+    """Paths whose URI or next hop is another one now, so that their commissioning is void."""
     restart: tuple[str, ...]
     """Keys that differ and cannot change while running."""
 
 
 def difference(old: Config, new: Config) -> Difference:
     """Return what changes from ``old`` to ``new``."""
+    roads_before = _by_key(old.all_paths)
+    paths = _compare(roads_before, _by_key(new.all_paths), _road)
     return Difference(
-        paths=_compare(_by_key(old.all_paths), _by_key(new.all_paths), _road),
+        paths=paths,
         checks=_compare(
             {check.name: check for check in old.checks},
             {check.name: check for check in new.checks},
             lambda check: check,
         ),
-        revoked=_revoked(old, new),
-        restart=tuple(
-            key for key, value_of in NEED_RESTART.items() if value_of(old) != value_of(new)
+        revoked=tuple(
+            path.key
+            for path in new.paths
+            if path.key in paths.changed
+            and (path.uri, path.next_hop)
+            != (roads_before[path.key].uri, roads_before[path.key].next_hop)
         ),
+        restart=tuple(key for key, value in NEED_RESTART.items() if value(old) != value(new)),
     )
 
 
@@ -63,25 +69,27 @@ def replacement(old: Config, new: Config) -> Difference:
     Raises:
         BadConfig: a key differs that needs a restart; one error each, naming it.
     """
+    if old.listen_given:
+        new = replace(new, web=replace(new.web, listen=old.web.listen))
     found = difference(old, new)
     if found.restart:
         raise BadConfig(
-            ConfigError(
-                new.file,
-                new.lines.get(key, 1),
-                key,
-                f"runs as {NEED_RESTART[key](old)}; changing it needs a restart",
-            )
+            ConfigError(new.file, new.lines.get(key, 1), key, "changing it needs a restart")
             for key in found.restart
         )
     return found
 
 
-NEED_RESTART: Final[Mapping[str, Callable[[Config], Any]]] = {
+NEED_RESTART: Final[Mapping[str, Callable[[Config], object]]] = {
     "vantage": lambda config: config.vantage,
     "web.listen": lambda config: config.web.listen,
+    "web.tls": lambda config: config.web.tls,
+    "web.users_file": lambda config: config.web.users_file,
+    "web.lifecycle": lambda config: config.web.lifecycle,
     "store.path": lambda config: config.store.path,
+    "dns.servers": lambda config: config.dns.servers,
 }
+"""What is set up once, when the daemon starts. The refusal names such keys; nothing is ignored."""
 
 
 def _compare(old: Mapping[str, T], new: Mapping[str, T], counts: Callable[[T], Any]) -> Changes:
@@ -110,14 +118,3 @@ def _road(path: Path) -> tuple[Any, ...]:
         path.tls or path.firewall.tls,
         path.auth or path.firewall.auth,
     )
-
-
-def _revoked(old: Config, new: Config) -> tuple[str, ...]:
-    before = {path.key: (path.uri, path.next_hop) for path in old.paths}
-    known = {psap.id for psap in old.psaps}
-    moved = (
-        path.psap.id
-        for path in new.paths
-        if path.psap.id in known and before.get(path.key) != (path.uri, path.next_hop)
-    )
-    return tuple(dict.fromkeys(moved))

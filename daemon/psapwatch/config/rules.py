@@ -117,7 +117,7 @@ def _member(parts: Parts, piece: Piece[WindowModel], scope: str, member: Any) ->
     """Yield an error where a window names something that does not exist."""
     known: set[str]
     if scope == "firewall":
-        known = set(parts.main.written("firewalls"))
+        known = parts.main.names("firewalls")
     elif scope == "psap":
         known = {str(psap.model.get("id")) for psap in parts.written_psaps()}
     elif scope == "path":
@@ -160,7 +160,7 @@ def web_problem(url: str) -> str:
 
 def _something(parts: Parts) -> Errors:
     references = any(piece.model.reference for piece in parts.firewalls.values())
-    nothing = not parts.psaps and not references and not parts.main.written("psap_files")
+    nothing = not parts.psaps and not references and not parts.main.entries("psap_files")
     if parts.complete and nothing:
         message = "there is nothing to watch: no PSAP and no firewall with a reference"
         yield parts.main.document.error(("psaps",), message)

@@ -22,9 +22,11 @@
       watched(check) -> tuple[Path, ...]     the paths that a check runs on
       listening_on("HOST:PORT") -> Config    the same with another web.listen (--listen)
       all_paths                              paths + references + controls
+      Config.empty() -> Config               nothing configured, for commands without a file
 
 Secrets are read already (``Credentials.password``, which no repr shows); file names are as seen
-from the working directory, the sinks' ``headers_file`` and ``store.path`` too. Moments are Unix seconds, durations seconds.
+from the working directory, the sinks' ``headers_file`` and ``store.path`` too. Moments are Unix
+seconds, durations seconds.
 """
 
 from __future__ import annotations
@@ -128,7 +130,7 @@ class Config:
 
     @classmethod
     def empty(cls) -> Config:
-        """Nothing at all: what a command without a file starts from."""
+        """Return nothing at all: what a command without a file starts from."""
         return cls(
             file="-",
             vantage="here",
@@ -146,12 +148,6 @@ class Config:
             maintenance=(),
             sinks=(),
         )
-
-    def listening_on(self, text: str) -> Config:
-        """The same with the web elsewhere; ``HOST:PORT``."""
-        host, _colon, port = text.rpartition(":")
-        listen = Address(host.strip("[]") or "127.0.0.1", int(port))
-        return replace(self, web=replace(self.web, listen=listen))
 
     @property
     def all_paths(self) -> tuple[Path, ...]:

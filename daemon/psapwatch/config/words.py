@@ -14,6 +14,7 @@ from psapwatch.endpoint import Address, PortRange, TransportName
 from psapwatch.sip.uri import BadUri, Uri, parse_uri
 
 PORT_MAX: Final = 65_535
+DNS_PORT: Final = 53
 TEXT_CHARACTERS_MAX: Final = 500
 RESERVED_SCOPES: Final = frozenset(
     {"firewall", "psap", "path", "vantage", "family", "transport", "source", "check"}
@@ -101,10 +102,8 @@ def parse_listen(text: str) -> Address:
 
 
 def _server(text: str) -> Address:
-    """One DNS server: an address, port 53 unless written."""
-    if _LISTEN.fullmatch(text):
-        return parse_listen(text)
-    return Address(parse_address(text), 53)
+    """One DNS server, which is asked at port 53."""
+    return Address(parse_address(text), DNS_PORT)
 
 
 def _moment(text: str) -> float:
@@ -204,7 +203,7 @@ WRITTEN_AS: Final = tuple(
         (Ports, "LOW-HIGH"),
         (Turn, "I/N"),
         (Listen, "HOST:PORT"),
-        (Server, "numeric address, or HOST:PORT"),
+        (Server, "numeric address"),
         (Moment, "time with zone"),
         (Text, "text"),
     )
