@@ -11,7 +11,7 @@ import pytest
 from source_tree import PACKAGE, Function, Module, modules
 
 LAYERS: Final = {
-    "L5 doors": {"config", "daemon", "cli"},
+    "L5 doors": {"config", "daemon", "cli", "replay"},
     "L4 service": {
         "board",
         "exposition",
