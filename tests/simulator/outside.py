@@ -1,4 +1,4 @@
-"""A bare caller for tests of the simulated network: it sends what it is told and keeps what comes."""
+"""A bare caller for tests of the simulated network: sends what it is told, keeps what comes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Outside:
         *,
         host: str = "",
         kept: bool = False,
-        ports: PortRange = PortRange(20_000, 29_999),  # noqa: B008 - frozen
+        ports: PortRange = PortRange(20_000, 29_999),
         source: str = "10.100.0.10",
     ) -> Road:
         """The road from the vantage to the first PSAP, or to another host."""

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from simulator.outside import EAST, Ear, Outside, simulated
 
 from psapwatch.endpoint import Address
 from psapwatch.evidence import Kind
@@ -25,6 +24,7 @@ from psapwatch.simulator.rule import (
 from psapwatch.simulator.topology import Plan
 from psapwatch.sip.answering_script import SCRIPTS
 from psapwatch.sip.wire import serialize
+from simulator.outside import EAST, Ear, Outside, simulated
 
 INVITE = frozenset({"INVITE"})
 Sent = Callable[[Outside, Ear], None]
@@ -192,7 +192,7 @@ def test_udp_state_times_out() -> None:
 
 
 def test_losing_all_state_cuts_what_is_on_its_way() -> None:
-    """After a failover without synchronisation an answer finds no state; the next request makes it."""
+    """After a failover without sync an answer finds no state; the next request makes it."""
 
     async def main(outside: Outside) -> None:
         outside.psap.script = SCRIPTS["late_options"]

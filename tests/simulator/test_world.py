@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from simulator.outside import Outside, simulated
 
+from psapwatch.endpoint import TransportName
 from psapwatch.simulator.loop import run
 from psapwatch.simulator.topology import Plan, topology
 from psapwatch.simulator.world import EPOCH, SimulatedEntropy, SimulatedWorld, simulated_world
+from simulator.outside import Outside, simulated
 
 URL = "http://alertmanager.example.net:9093/api/v2/alerts"
 
@@ -47,16 +48,15 @@ def test_the_resolver_gives_legs_and_their_ports() -> None:
 
     async def main(outside: Outside) -> list[list[str]]:
         resolve = outside.built.world.resolver.resolve
-        return [
-            [str(leg) for leg in (await resolve(uri, transport)).legs]
-            for uri, transport in (
-                ("sip:psap-001.example.gov", "udp"),
-                ("sip:x@psap-001.example.gov:5080;lr", "udp"),
-                ("sips:psap-001.example.gov", "tls"),
-                ("sip:10.1.2.3", "udp"),
-                ("sip:a@[fd00::1]:5070", "tcp"),
-            )
-        ]
+        asked: tuple[tuple[str, TransportName], ...] = (
+            ("sip:psap-001.example.gov", "udp"),
+            ("sip:x@psap-001.example.gov:5080;lr", "udp"),
+            ("sips:psap-001.example.gov", "tls"),
+            ("sip:10.1.2.3", "udp"),
+            ("sip:a@[fd00::1]:5070", "tcp"),
+        )
+        found = [await resolve(uri, transport) for uri, transport in asked]
+        return [[str(leg) for leg in each.legs] for each in found]
 
     assert simulated(main, plan=Plan(psaps=1, with_v6=True)) == [
         ["10.20.0.2:5060", "[fd00:20::1]:5060"],
@@ -182,7 +182,7 @@ def test_webhooks_are_kept_as_they_came() -> None:
 
 
 def test_a_topology_answers_on_every_path_of_every_vantage() -> None:
-    """What the nouns say can be called: each path's URI resolves and answers through its firewall."""
+    """What the nouns say can be called: each path resolves and answers through its firewall."""
 
     async def main(outside: Outside) -> int:
         built = outside.built

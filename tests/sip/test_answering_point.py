@@ -315,7 +315,7 @@ def test_each_answer_reads_as_what_it_is_named(name: str, what: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS.keys() - set(NOT_UNDERSTOOD)))
 def test_a_caller_that_minds_the_rfc_leaves_no_call_open(name: str) -> None:
-    """Against every script: ACK each final, BYE each 2xx, CANCEL after 8 s; then nothing is open."""
+    """Against every script: ACK each final, BYE each 2xx, CANCEL after 8 s; nothing stays open."""
     line, request = Line(SCRIPTS[name]), call()
     pending = line.send(request)
     answered: set[str] = set()

@@ -62,7 +62,7 @@ class FakeAlertmanager:
         self._clock = clock
         self._alerts: dict[Labels, Alert] = {}
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:  # noqa: ARG002
         """As ``world.Post.post``."""
         if self.down:
             return Reply(0, "connection refused")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,7 +70,6 @@ class SimulatedFirewall:
         address: str,
         *,
         seed: int,
-        rules: Iterable[Rule] = (),
         udp_state_s: float = UDP_STATE_S,
         states_max: int = STATES_MAX,
         outward_open: bool = False,
@@ -86,7 +84,7 @@ class SimulatedFirewall:
         self.tcp_loose = tcp_loose
         self.hits: Counter[str] = Counter()
         self._random = seeded(seed, name)
-        self._rules: list[Rule] = list(rules)
+        self._rules: list[Rule] = []
         self._states: dict[tuple[str, Address, Address], float] = {}
         self._purge_at = _PURGE_STATES
         self._buckets: dict[tuple[str, str], Bucket] = {}
@@ -178,7 +176,7 @@ class SimulatedFirewall:
         return _LOST
 
     def _exceeds(self, rule: Rule, limit: Limit, packet: Packet, now: float) -> bool:
-        """Whether this packet is over the limit, or its source is still blocked for an earlier one."""
+        """Whether this packet is over the limit, or its source still pays for an earlier one."""
         key = (rule.name, packet.source.host if limit.each_source else "")
         if now < self._blocked.get(key, 0.0):
             return True

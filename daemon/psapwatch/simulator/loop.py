@@ -102,7 +102,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def jump(self, seconds: float) -> None:
         """Move the clock to the next timer, or by ``seconds`` where that is earlier."""
         # The timer's own moment, not now + (moment - now): that sum can fall short by a grain.
-        self._now = min(self._now + seconds + TICK_S, self._scheduled[0]._when)
+        self._now = min(self._now + seconds + TICK_S, self._scheduled[0].when())
 
     def call_at(  # type: ignore[override]  # its *args are typed variadically
         self,
@@ -114,12 +114,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """As asyncio's, but timers for the same moment run in the order they were set."""
         timer = _Timer(when, callback, args, self, context)
         timer.order = next(self._orders)
-        timer._scheduled = True
+        timer._scheduled = True  # noqa: SLF001 - as asyncio's own call_at does
         heapq.heappush(self._scheduled, timer)
         return timer
 
     def run_in_executor(
-        self, executor: object, func: Callable[..., object], *args: object
+        self, _executor: object, func: Callable[..., object], *_args: object
     ) -> NoReturn:
         """Refuse: a thread's pace is not the seed's.
 

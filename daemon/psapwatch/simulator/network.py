@@ -41,7 +41,7 @@ class _Socket:
         self._owner = listener
         self.listeners.add(call_id, listener)
 
-    def send(self, octets: bytes, to: Address, call_id: str) -> None:  # noqa: ARG002 - told by octets
+    def send(self, octets: bytes, to: Address, call_id: str) -> None:  # noqa: ARG002 - one owner
         """Send one datagram."""
         self._network.datagram(self.local, to, octets, self.listeners.failed)
 

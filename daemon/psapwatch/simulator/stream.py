@@ -138,7 +138,7 @@ class SimulatedConnection:
         return self._seen(Kind.TLS_FAILED, error="timeout", detail=detail, ours=False)
 
     def lose(self, error: str, detail: str) -> None:
-        """End it as the far side or something on the way does: ``reset``, ``closed``, ``timeout``."""
+        """End it from outside: ``reset``, ``closed``, ``timeout`` or ``framing``."""
         if self.phase == "connect":
             self._end(self._seen(Kind.CONNECT_FAILED, error="refused", detail=detail))
         elif self.phase == "tls":

@@ -19,7 +19,7 @@ PSAP                 10.20.x.y, fd00:20::n        esinet
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from psapwatch.endpoint import (
@@ -58,7 +58,7 @@ class Plan:
     """Each gives every PSAP a path through every firewall."""
     with_v6: bool = False
     script: Script = SCRIPTS["multipart"]
-    link: Link = Link()
+    link: Link = field(default_factory=Link)
     names: tuple[str, ...] = ()
     """Of the PSAPs, in order; where they end, ``PSAP 17`` and so on."""
     calls_every_s: float = 300.0
@@ -103,7 +103,7 @@ class Topology:
         return frozenset(host for one in psap_ids for host in self.psaps[one].hosts)
 
 
-def topology(world: SimulatedWorld, seed: int, plan: Plan = Plan()) -> Topology:  # noqa: B008 - frozen
+def topology(world: SimulatedWorld, seed: int, plan: Plan = Plan()) -> Topology:
     """Build a network on an empty world.
 
     Raises:

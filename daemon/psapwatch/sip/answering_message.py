@@ -96,7 +96,7 @@ def bye(
     """BYE inside the dialog that an INVITE made, from the answering side (RFC 3261 12.2.1.1)."""
     routes = [f"Route: {route}" for route in invite.fields.get("record-route", ())]
     dialog = (f"{invite.first('to')};tag={tag}", invite.first("from"), invite.call_id)
-    return _request("BYE", answerer, invite, dialog, transport, branch, routes)
+    return _request("BYE", answerer, invite, dialog, (transport, branch), routes)
 
 
 def callback(
@@ -105,7 +105,7 @@ def callback(
     """INVITE back to the caller: what a test call must never lead to."""
     callee = re.sub(r";\s*tag=[^;]*", "", invite.first("from"))
     dialog = (f"{answerer.contact};tag={tag}", callee, f"{call_id}@{answerer.address.host}")
-    return _request("INVITE", answerer, invite, dialog, transport, branch, [])
+    return _request("INVITE", answerer, invite, dialog, (transport, branch), [])
 
 
 def next_hop(invite: Heard, source: Address, transport: TransportName) -> Address:
@@ -121,13 +121,13 @@ def _request(
     answerer: Answerer,
     invite: Heard,
     dialog: tuple[str, str, str],
-    transport: TransportName,
-    branch: str,
+    hop: tuple[TransportName, str],
     routes: list[str],
 ) -> bytes:
     contact = invite.first("contact")
     target = contact.partition("<")[2].partition(">")[0] or contact
     caller, callee, call_id = dialog
+    transport, branch = hop
     lines = [
         f"{method} {target} SIP/2.0",
         f"Via: SIP/2.0/{transport.upper()} {answerer.address};branch={branch};rport",

@@ -73,7 +73,7 @@ class _Dialog:
 
 
 class AnsweringPoint:
-    """Plays a script. ``script`` may be changed at any time: what comes next follows the new one."""
+    """Plays a script. ``script`` may be changed at any time; what comes next follows it."""
 
     def __init__(
         self,
@@ -144,6 +144,8 @@ class AnsweringPoint:
         self._serve(transaction, transport, now)
         if not transaction.is_answered:
             self._unanswered.append((now + UNANSWERED_S, request.key))
+            if request.method == "INVITE":
+                self._later(now + UNANSWERED_S, self._forget)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""

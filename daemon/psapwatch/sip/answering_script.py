@@ -123,7 +123,9 @@ SCRIPTS: Final[Mapping[str, Script]] = {
     "bye_481": Script(bye=(Step(481),), hangs_up_after_s=None),
     "expires": Script(invite=(Step(100),)),
     "cancel_unanswered": Script(invite=(Step(100),), cancel=(), minds_expires=False),
-    "cancel_crosses_200": Script(invite=(Step(100), Step(200, 8.02, "mirror")), minds_expires=False),
+    "cancel_crosses_200": Script(
+        invite=(Step(100), Step(200, 8.02, "mirror")), minds_expires=False
+    ),
     "other_port": Script(
         invite=(Step(200, body="mirror", elsewhere=True),), options=(Step(200, elsewhere=True),)
     ),
