@@ -10,10 +10,10 @@ from typing import Any, Final
 from psapwatch.endpoint import Address
 from psapwatch.evidence import Evidence, Kind, Observation, Packet
 from psapwatch.incident import Incident, Notice, Status
-from psapwatch.store.ledger import OpenCall
 from psapwatch.store.runner import Inline, Runner
 from psapwatch.store.store import Store
 from psapwatch.verdict import PASSED, Cause, Outcome, Plane, Verdict
+from psapwatch.world import OpenCall
 
 NOON: Final = 1_718_712_000.0
 """18 June 2024, noon UTC."""
@@ -29,7 +29,7 @@ INVITE: Final = (
 __all__ = ["DEGRADED", "FAILED", "INVITE", "NOON", "PASSED"]
 
 
-def attempt(number: int = 1, *, at: float = NOON, **more: Any) -> Evidence:  # noqa: ANN401 - fields
+def attempt(number: int = 1, *, at: float = NOON, **more: Any) -> Evidence:
     """Return the evidence of one OPTIONS attempt; keywords replace its fields."""
     fields: dict[str, Any] = {
         "attempt_id": f"attempt-{number}",
@@ -71,7 +71,7 @@ def call(call_id: str = "c1", *, psap: str = "ma-boston", at: float = NOON) -> O
     )
 
 
-def incident(number: int = 1, **more: Any) -> Incident:  # noqa: ANN401 - fields
+def incident(number: int = 1, **more: Any) -> Incident:
     """Return an open incident of a blocked firewall; keywords replace its fields."""
     fields: dict[str, Any] = {
         "id": f"incident-{number}",
@@ -101,7 +101,9 @@ def notice(status: Status = "open", number: int = 1, *, at: float = NOON + 10) -
 
 @asynccontextmanager
 async def opened(
-    database: Path, run: Runner | None = None, **more: Any  # noqa: ANN401 - as Store takes them
+    database: Path,
+    run: Runner | None = None,
+    **more: Any,
 ) -> AsyncIterator[Store]:
     """Open a store, inline unless told otherwise, and close it in the end."""
     store = Store(database, run or Inline(), **more)

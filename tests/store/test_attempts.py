@@ -10,18 +10,21 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from store.material import DEGRADED, FAILED, NOON, PASSED, attempt, opened
 
 from psapwatch.evidence import Evidence, Kind, Observation, Packet
 from psapwatch.store.attempts import BUFFERED_MAX, HURRY_ROWS
 from psapwatch.store.runner import Inline, WriterThread
 from psapwatch.store.store import Store
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
+from store.material import DEGRADED, FAILED, NOON, PASSED, attempt, opened
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
 SECRET = Packet(
-    0.0, "out", "192.0.2.1:5060", b'OPTIONS sip:a SIP/2.0\r\nAuthorization: Digest r="5ecre7"\r\n\r\n'
+    0.0,
+    "out",
+    "192.0.2.1:5060",
+    b'OPTIONS sip:a SIP/2.0\r\nAuthorization: Digest r="5ecre7"\r\n\r\n',
 )
 
 
@@ -53,9 +56,7 @@ def test_a_failure_comes_back_whole_with_its_transcript(database: Path) -> None:
         st.text(st.characters(exclude_categories=["Cs"])),
     ),
 )
-def test_any_evidence_survives(
-    facts: dict[str, str], octets: bytes, verdict: Verdict
-) -> None:
+def test_any_evidence_survives(facts: dict[str, str], octets: bytes, verdict: Verdict) -> None:
     """Whatever facts, octets and verdict an attempt has, it reads back the same."""
     seen = attempt(
         observations=(Observation(Kind.RESPONSE, 0.5, facts),),
@@ -113,7 +114,9 @@ def test_credentials_never_reach_the_disk(database: Path) -> None:
         async with opened(database) as store:
             store.record_attempt(attempt(1, transcript=(SECRET,)), FAILED)
             store.record_attempt(attempt(2, transcript=(SECRET,), check="other"), PASSED)
-            store.record_attempt(attempt(3, transcript=(SECRET,), at=NOON + 1, check="other"), PASSED)
+            store.record_attempt(
+                attempt(3, transcript=(SECRET,), at=NOON + 1, check="other"), PASSED
+            )
             for number in (1, 2, 3):
                 found = await store.attempt(f"attempt-{number}")
                 assert found is not None

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from store.material import NOON, call, incident, opened
-
 from psapwatch.store.decisions import Audited, Commission, Stop
 from psapwatch.store.ledger import EVERYWHERE
+from store.material import NOON, call, incident, opened
 
 STOP = Stop("ma-boston", "unsafe", "somebody answered", "psapwatch", NOON)
 TARGET = "sip:psap1.example.gov"

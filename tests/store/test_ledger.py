@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from store.material import INVITE, NOON, call, opened
 
 from psapwatch.store.decisions import Stop
 from psapwatch.store.ledger import (
@@ -20,6 +19,7 @@ from psapwatch.store.ledger import (
     TooSoon,
 )
 from psapwatch.store.runner import Inline, WriterThread
+from store.material import INVITE, NOON, call, opened
 
 RUNNERS = pytest.mark.parametrize("run", [Inline, WriterThread])
 STOP = Stop("ma-boston", "operator", "kitchen fire", "ann", NOON)
@@ -116,7 +116,7 @@ def test_a_stop_by_another_process_holds_at_once(database: Path, psap: str) -> N
     async def scene() -> None:
         async with opened(database) as daemon, opened(database) as command:
             command.decisions.stop(Stop(psap, "operator", "kitchen fire", "ann", NOON))
-            with pytest.raises(CallsStopped, match="stopped .operator.: kitchen fire"):
+            with pytest.raises(CallsStopped, match=r"stopped .operator.: kitchen fire"):
                 await daemon.open_call(call())
             assert await daemon.open_calls() == []
             command.decisions.resume(psap, "ann", "it was toast", NOON + 60)

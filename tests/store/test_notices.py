@@ -7,10 +7,9 @@ import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
-from store.material import NOON, incident, notice, opened
-
 from psapwatch.incident import Notice, from_json, to_json
 from psapwatch.store.notices import PENDING_MAX, Pending
+from store.material import NOON, incident, notice, opened
 
 DAY_S = 86_400.0
 SINKS = ("alertmanager/a", "webhook/b")

@@ -28,7 +28,9 @@ PIDF = (
             id="folded",
         ),
         pytest.param(
-            b"Authorization:\r\n Basic dTpw\r\n", b"Authorization: [withheld]\r\n", id="folded-early"
+            b"Authorization:\r\n Basic dTpw\r\n",
+            b"Authorization: [withheld]\r\n",
+            id="folded-early",
         ),
         pytest.param(
             b'Authentication-Info: rspauth="5e", nc=1\r\n',
@@ -41,7 +43,9 @@ PIDF = (
             id="a-challenge-is-no-secret",
         ),
         pytest.param(
-            b"Geolocation: <sips:loc@example.net>\r\n", b"Geolocation: [withheld]\r\n", id="reference"
+            b"Geolocation: <sips:loc@example.net>\r\n",
+            b"Geolocation: [withheld]\r\n",
+            id="reference",
         ),
         pytest.param(
             b"Geolocation: <cid:a@b>\r\n", b"Geolocation: <cid:a@b>\r\n", id="names-a-body-part"
@@ -56,7 +60,9 @@ def test_headers(written: bytes, kept: bytes) -> None:
 
 def test_a_location_in_a_body_of_its_own() -> None:
     """A PIDF-LO body goes, the headers that describe it stay."""
-    head = b"INVITE urn:service:test.sos SIP/2.0\r\nContent-Type: application/pidf+xml\r\nA: b\r\n\r\n"
+    head = (
+        b"INVITE urn:service:test.sos SIP/2.0\r\nContent-Type: application/pidf+xml\r\nA: b\r\n\r\n"
+    )
     assert redact(head + PIDF) == head + b"[withheld]"
 
 

@@ -18,8 +18,9 @@ Which = Literal["open", "newest", "one"]
 
 _INCIDENTS: Final[dict[Which, str]] = {
     "open": "SELECT body, acknowledged FROM incidents"
-    " WHERE closed_at IS NULL ORDER BY opened_at DESC",
-    "newest": "SELECT body, acknowledged FROM incidents ORDER BY opened_at DESC LIMIT ?",
+    " WHERE closed_at IS NULL ORDER BY opened_at DESC, rowid DESC",
+    "newest": "SELECT body, acknowledged FROM incidents"
+    " ORDER BY opened_at DESC, rowid DESC LIMIT ?",
     "one": "SELECT body, acknowledged FROM incidents WHERE id = ?",
 }
 _encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode

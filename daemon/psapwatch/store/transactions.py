@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -45,23 +45,33 @@ class Transactions:
     connection: sqlite3.Connection
     losses: Counter[str]
     trouble: str = ""
+    _settled: list[tuple[Queued, Any, Exception | None]] = field(default_factory=list)
 
     def run(self, batch: Sequence[Queued]) -> list[Queued]:
         """Run a batch; return the posted jobs that must be tried again, in their order."""
         writing = [queued for queued in batch if queued.writes]
-        left: list[Queued] = []
-        if writing:
-            error, began = self._together(writing)
-            self._note(error)
-            if error:
-                left = self._one_by_one(writing) if began else self._refuse(writing, error)
+        left = self._write(writing) if writing else []
         for queued in batch:
             if not queued.writes:  # after the commit: a reader sees what was queued before it
-                _settle(queued, *self._try(queued))
+                self._settled.append((queued, *self._try(queued)))
+        for queued, result, error in self._settled:
+            if queued.settle:
+                queued.settle(result, error)
+        self._settled.clear()
+        return left
+
+    def _write(self, writing: Sequence[Queued]) -> list[Queued]:
+        error, began = self._together(writing)
+        left: list[Queued] = []
+        if error and began and len(writing) > 1:
+            left, error = self._one_by_one(writing)
+        elif error:
+            left = self._refuse(writing, error, keep=not began or _is_disk(error))
+        self._note(error if left or (error and _is_disk(error)) else None)
         return left
 
     def _together(self, writing: Sequence[Queued]) -> tuple[Exception | None, bool]:
-        """Run all in one transaction: the error, if any, and whether a job may be to blame."""
+        """Run all in one transaction: the error, if any, and whether it had begun by then."""
         results: list[Any] = []
         began = False
         try:
@@ -71,31 +81,33 @@ class Transactions:
             self.connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it is, the transaction is undone
             self._undo()
-            return error, began and len(writing) > 1
-        for queued, result in zip(writing, results, strict=True):
-            _settle(queued, result, None)
+            return error, began
+        self._settled += [
+            (queued, result, None) for queued, result in zip(writing, results, strict=True)
+        ]
         return None, began
 
-    def _one_by_one(self, writing: Sequence[Queued]) -> list[Queued]:
-        """Find the job that spoils the batch: each in a transaction of its own."""
-        left: list[Queued] = []
-        for queued in writing:
-            if queued.posted and left:  # posted changes never overtake each other
-                left.append(queued)
-                continue
-            error, _ = self._together([queued])
-            if error:
-                left.extend(self._refuse([queued], error))
-        return left
+    def _one_by_one(self, writing: Sequence[Queued]) -> tuple[list[Queued], Exception | None]:
+        """Find the job that spoils the batch: each in a transaction of its own, in order.
 
-    def _refuse(self, writing: Sequence[Queued], error: Exception) -> list[Queued]:
-        """Tell who waits; keep posted changes unless they are themselves the fault."""
-        disk = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DISK
+        What follows a change that must wait waits too, or is refused with the same error.
+        """
+        for place, queued in enumerate(writing):
+            error, began = self._together([queued])
+            if error:
+                keep = not began or _is_disk(error)
+                if self._refuse([queued], error, keep=keep):
+                    behind = self._refuse(writing[place + 1 :], error, keep=True)
+                    return [queued, *behind], error
+        return [], None
+
+    def _refuse(self, writing: Sequence[Queued], error: Exception, *, keep: bool) -> list[Queued]:
+        """Tell who waits; return the posted changes if they are to be kept, else count them."""
         left = []
         for queued in writing:
             if not queued.posted:
-                _settle(queued, None, error)
-            elif disk or len(writing) > 1:
+                self._settled.append((queued, None, error))
+            elif keep:
                 left.append(queued)
             else:
                 self.losses["faults"] += 1
@@ -122,6 +134,5 @@ class Transactions:
         self.trouble = trouble
 
 
-def _settle(queued: Queued, result: Any, error: Exception | None) -> None:
-    if queued.settle:
-        queued.settle(result, error)
+def _is_disk(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DISK
