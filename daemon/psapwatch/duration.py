@@ -40,7 +40,7 @@ def print_duration(seconds: float) -> str:
     return f"{milliseconds}ms"
 
 
-def _from_text(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever was written
+def _from_text(value: Any) -> Any:
     if isinstance(value, str):
         return parse_duration(value)
     if isinstance(value, float):  # a default, or settings built in code
