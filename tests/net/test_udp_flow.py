@@ -24,7 +24,7 @@ from net.far_end import (
     run,
     settle,
 )
-from psapwatch.endpoint import Address, PortRange, Source
+from psapwatch.endpoint import Address, FlowKind, PortRange, Source, TransportName
 from psapwatch.evidence import Kind
 from psapwatch.net.system import SystemNetwork
 from psapwatch.world import Flow
@@ -120,6 +120,25 @@ def test_a_message_to_the_other_family_is_our_own_error() -> None:
             flow.send(options(), Address("::1", 5060))
             assert (await recorder.failures.get()).kind is Kind.LOCAL_ERROR
         far.close()
+
+    run(body)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("flow", ["fresh", "kept"])
+def test_a_wildcard_source_without_a_way_to_the_peer(
+    transport: TransportName, flow: FlowKind
+) -> None:
+    """Where our own address towards the peer cannot be known, nothing is opened or left open."""
+
+    async def body() -> None:
+        nowhere = Address("255.255.255.255", 5060)  # broadcast is not permitted to us
+        async with a_network() as network:
+            recorder = Recorder()
+            way = road(transport, nowhere, source=Source("0.0.0.0"), flow=flow)
+            assert await network.open(way, "a", recorder, patience_s=PATIENCE_S) is None
+            assert recorder.failures.get_nowait()["error"] == "EACCES"
+            assert network.sockets_open == 0
 
     run(body)
 

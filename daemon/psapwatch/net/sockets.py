@@ -137,7 +137,8 @@ def open_socket(
     """Return a non-blocking socket bound to the source, with DSCP, kernel time and error queue.
 
     Raises:
-        OSError: no descriptor, address not ours, ports taken, interface absent or not permitted.
+        OSError: no descriptor, address not ours, ports taken, interface absent or not permitted,
+            bound to the wildcard without a route to the peer.
     """
     if (":" in source.address) != peer.is_v6:
         raise OSError(errno.EAFNOSUPPORT, f"cannot go from {source.address} to {peer.host}")
@@ -160,6 +161,7 @@ def open_socket(
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ports.bind(one, source, local_port)
+        local_address(one, peer)
     except OSError:
         one.close()
         raise
