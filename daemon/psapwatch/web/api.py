@@ -204,7 +204,7 @@ def _busy(what: str, where: str, do: str) -> Refused:
 def _status(view: View) -> Iterator[str]:
     shown = overview(view).to_json()
     del shown["incidents"]  # in full below
-    head = {**shown, "ready": view.ready()}
+    head = {**shown, "ready": view.ready(), "calls_stopped": dict(view.calls_stopped())}
     yield f"{json.dumps(head)[:-1]}, " + '"paths": ['
     for at, row in enumerate(view.paths()):
         yield f"{', ' if at else ''}{json.dumps(path_json(row))}"

@@ -6,18 +6,22 @@ Pure functions of a ``View``. The page and the event stream show the same words.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, Final, Literal
 
 from psapwatch.endpoint import CONTROL, REFERENCE
 from psapwatch.incident import Incident
 from psapwatch.metrics_names import STATES
+from psapwatch.remote_text import printable
 from psapwatch.web.view import PathRow, View
 
 Level = Literal["good", "warn", "bad", "unknown"]
 
 INCIDENTS_SHOWN_MAX: Final = 50
+NOTES_MAX: Final = 20
+SUMMARY_CHARACTERS_MAX: Final = 600
 NAMED_MAX: Final = 3
 """Members that a headline names; more become a number."""
 
@@ -97,8 +101,8 @@ class Overview:
     firewalls: dict[str, str]
     incidents: tuple[IncidentLine, ...]
     incidents_open: int
-    calls_stopped: dict[str, str]
-    maintenance: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What else a reader should know: maintenance, stopped test calls."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it for an event."""
@@ -124,10 +128,7 @@ def overview(view: View) -> Overview:
         firewalls={name: counts(each) for name, each in by_firewall.items()},
         incidents=tuple(_line(incident) for incident in incidents[:INCIDENTS_SHOWN_MAX]),
         incidents_open=len(incidents),
-        calls_stopped=dict(view.calls_stopped()),
-        maintenance=tuple(
-            f"{window.scope} {window.member}: {window.why}" for window in view.maintenance()
-        ),
+        notes=tuple(_notes(view)),
     )
 
 
@@ -217,10 +218,20 @@ def _line(incident: Incident) -> IncidentLine:
         scope=incident.scope,
         member=incident.member,
         cause=incident.cause.value,
-        summary=incident.summary,
+        summary=printable(incident.summary, SUMMARY_CHARACTERS_MAX),
         since=incident.first_failure_at,
         acknowledged=incident.acknowledged,
     )
+
+
+def _notes(view: View) -> Iterator[str]:
+    for window in view.maintenance():
+        yield f"Maintenance of {window.scope} {window.member}: {window.why}"
+    stops = view.calls_stopped()
+    for psap, why in islice(stops.items(), NOTES_MAX):
+        yield f"Test calls to {psap} are stopped: {why.replace('_', ' ')}"
+    if len(stops) > NOTES_MAX:
+        yield f"Test calls to {len(stops) - NOTES_MAX} more PSAPs are stopped"
 
 
 _PREPOSITIONS: Final = {"firewall": "through ", "psap": "to ", "vantage": "from "}

@@ -39,6 +39,19 @@ function incidentLine(incident) {
 }
 
 let shownIncidents = null;
+function showIncidents(incidents) { // only what changed, so that nothing is read out twice
+  const now = JSON.stringify(incidents);
+  const onPage = [...byId("incidents").querySelectorAll('a[data-fill="id"]')];
+  const loaded = onPage.map((link) => decodeURIComponent(link.pathname.split("/").pop()));
+  const isTheLoadedPage = shownIncidents === null
+    && JSON.stringify(loaded) === JSON.stringify(incidents.map((incident) => incident.id));
+  if (now === shownIncidents) return;
+  shownIncidents = now;
+  if (isTheLoadedPage) return;
+  byId("no-incidents").hidden = incidents.length > 0;
+  byId("incidents").replaceChildren(...incidents.map(incidentLine));
+}
+
 function showOverview(top) {
   byId("headline").dataset.level = top.level;
   fill(byId("headline-text"), top.headline);
@@ -49,12 +62,13 @@ function showOverview(top) {
     fill(count, top.firewalls[count.dataset.firewall] || "");
   }
   fill(byId("incidents-open"), String(top.incidents_open));
-  const now = JSON.stringify(top.incidents);
-  if (now !== shownIncidents) { // only then, so that a screen reader is not told again and again
-    shownIncidents = now;
-    byId("no-incidents").hidden = top.incidents.length > 0;
-    byId("incidents").replaceChildren(...top.incidents.map(incidentLine));
-  }
+  showIncidents(top.incidents);
+  byId("notes").hidden = top.notes.length === 0;
+  byId("notes-list").replaceChildren(...top.notes.map((note) => {
+    const item = document.createElement("li");
+    item.textContent = note;
+    return item;
+  }));
   alive(top.at);
   showTimes();
 }
@@ -99,6 +113,7 @@ function listen() {
     if (opened) location.reload(); // what happened in between was not told
     opened = true;
   });
+  events.addEventListener("error", () => lost(true)); // the browser goes on trying by itself
   events.addEventListener("reset", () => location.reload());
   events.addEventListener("overview", (event) => showOverview(JSON.parse(event.data)));
   events.addEventListener("tiles", (event) => {
