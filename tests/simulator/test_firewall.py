@@ -56,7 +56,7 @@ async def _second_source(outside: Outside) -> Ear:
 
 
 async def _v6(outside: Outside) -> Ear:
-    road = outside.road(host="fd00:20::1", source="fd00:100::0:10")
+    road = outside.road(host="fd00:20::1", source="fd00:100:0::10")
     return await outside.ask(road)
 
 
@@ -130,7 +130,7 @@ def test_a_reject_is_told_with_its_sender() -> None:
         outside.firewall.add(Rule(name="no", action=Reject(code=10, offender="10.9.9.9")))
         first = await outside.ask()
         outside.firewall.add(Rule(name="no", action=Reject()))
-        second = await outside.ask(outside.road(host="fd00:20::1", source="fd00:100::0:10"))
+        second = await outside.ask(outside.road(host="fd00:20::1", source="fd00:100:0::10"))
         assert first.kinds == second.kinds == [Kind.ICMP]
         return [dict(ear.failures[0].facts) for ear in (first, second)]
 

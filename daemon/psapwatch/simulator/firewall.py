@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from psapwatch.endpoint import Address
+from psapwatch.endpoint import TransportName
 from psapwatch.simulator.chance import seeded
 from psapwatch.simulator.gateway import rewritten
 from psapwatch.simulator.icmp import Bucket, IcmpBudget
@@ -50,6 +50,8 @@ class Fate:
 
 
 _LOST: Final = Fate(None)
+_State = tuple[TransportName, str, int, str, int]
+"""Transport, outer host and port, inner host and port."""
 
 
 def _spread(port: int, salt: bytes) -> float:
@@ -85,7 +87,7 @@ class SimulatedFirewall:
         self.hits: Counter[str] = Counter()
         self._random = seeded(seed, name)
         self._rules: list[Rule] = []
-        self._states: dict[tuple[str, Address, Address], float] = {}
+        self._states: dict[_State, float] = {}
         self._purge_at = _PURGE_STATES
         self._buckets: dict[tuple[str, str], Bucket] = {}
         self._blocked: dict[tuple[str, str], float] = {}
@@ -119,7 +121,7 @@ class SimulatedFirewall:
         outer, inner = (
             (packet.source, packet.destination) if inward else (packet.destination, packet.source)
         )
-        state = (packet.transport, outer, inner)
+        state = (packet.transport, outer.host, outer.port, inner.host, inner.port)
         known = self._known(state, now)
         octets, delay_s = packet.octets, 0.0
         for rule in self._rules:
@@ -191,13 +193,13 @@ class SimulatedFirewall:
 
     # --- state
 
-    def _known(self, state: tuple[str, Address, Address], now: float) -> bool:
+    def _known(self, state: _State, now: float) -> bool:
         last = self._states.get(state)
         return last is not None and (state[0] != "udp" or now - last < self.udp_state_s)
 
     def _remember(
         self,
-        state: tuple[str, Address, Address],
+        state: _State,
         packet: Packet,
         *,
         inward: bool,

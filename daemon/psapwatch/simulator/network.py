@@ -11,6 +11,7 @@ from psapwatch.evidence import Kind, Observation
 from psapwatch.net.flow import Lease, Listeners
 from psapwatch.net.pool import REUSE_MAX_S
 from psapwatch.simulator.carriage import Carriage, Told
+from psapwatch.simulator.rule import Phase
 from psapwatch.simulator.stream import Server, SimulatedConnection
 from psapwatch.world import Arrival, Clock, Flow, Listener, Road
 
@@ -107,10 +108,15 @@ class SimulatedNetwork(Carriage):
             connection.send_back(octets)
 
     def datagram(  # type: ignore[override]  # narrower: where it arrives is known here
-        self, source: Address, destination: Address, octets: bytes, told: Told | None = None
+        self,
+        source: Address,
+        destination: Address,
+        octets: bytes,
+        told: Told | None = None,
+        phase: Phase = "message",
     ) -> None:
         """Send one datagram from any address; an ICMP error about it comes to ``told``."""
-        super().datagram(source, destination, octets, self._arrive, told=told)
+        super().datagram(source, destination, octets, self._arrive, told=told, phase=phase)
 
     def _arrive(
         self, source: Address, destination: Address, octets: bytes, told: Told | None
@@ -202,6 +208,8 @@ class SimulatedNetwork(Carriage):
         port = None if error else self._free_port(road, local_port)
         if not error and not self.is_placed(address):
             error = "EADDRNOTAVAIL"
+        if not error and (":" in address) != road.peer.is_v6:
+            error = "EAFNOSUPPORT"
         if error or port is None:
             now = asyncio.get_running_loop().time()
             facts = {"error": error or "EADDRINUSE", "detail": f"opening {address}: simulated"}

@@ -7,8 +7,9 @@ the nouns of ``endpoint`` that a daemon there would have been configured with. A
 ===================  ===========================  ==================
 who                  address                      place
 ===================  ===========================  ==================
-sources of a         10.(100+v).f.10, .11         vantage/firewall
-vantage, witness     10.(100+v).f.1               vantage/firewall
+sources of a         10.(100+v).f.10, .11,        vantage/firewall
+vantage              fd00:(100+v):f::10
+its witness          10.(100+v).f.1               vantage/firewall
 control source       10.(150+v).0.10              vantage/control
 firewall             10.40.f.1                    (signs its ICMP)
 reference            10.30.f.1                    esinet
@@ -130,11 +131,10 @@ def topology(world: SimulatedWorld, seed: int, plan: Plan = Plan()) -> Topology:
         world.network.join(f"{vantage}/control", ESINET, plan.link)
         for f, name in enumerate(plan.firewalls):
             place = f"{vantage}/{name}"
-            for last in (1, 10, 11):
-                world.network.place(f"10.{100 + v}.{f}.{last}", place)
-                world.network.place(f"fd00:{100 + v}::{f:x}:{last}", place)
-            world.network.join(place, ESINET, plan.link, firewalls[name])
             host = f"10.{100 + v}.{f}.1"
+            for each in (host, *_sources(plan, v, f)):
+                world.network.place(each, place)
+            world.network.join(place, ESINET, plan.link, firewalls[name])
             tag = _tags(seed, place)
             witnesses[place] = SimulatedPsap(world.network, "Witness", (host,), tag=tag)
     outlooks = tuple(_outlook(plan, v, agencies) for v in range(len(plan.vantages)))
@@ -183,18 +183,20 @@ def _tags(seed: int, label: str) -> Callable[[], str]:
     return lambda: chance.randbytes(8).hex()
 
 
+def _sources(plan: Plan, v: int, f: int) -> tuple[str, ...]:
+    """Addresses that vantage v sends from through firewall f; the first is the usual one."""
+    v4 = (f"10.{100 + v}.{f}.10", f"10.{100 + v}.{f}.11")
+    return (*v4, f"fd00:{100 + v}:{f:x}::10") if plan.with_v6 else v4
+
+
 def _outlook(plan: Plan, v: int, agencies: tuple[Psap, ...]) -> Outlook:
     control = Control(Source(f"10.{150 + v}.0.10", sip_ports=plan.sip_ports))
     firewalls = tuple(
         Firewall(
             id=name,
             sources=tuple(
-                Source(
-                    f"10.{100 + v}.{f}.{last}",
-                    sip_ports=plan.sip_ports,
-                    witness=f"sip:witness@10.{100 + v}.{f}.1",
-                )
-                for last in (10, 11)
+                Source(host, sip_ports=plan.sip_ports, witness=f"sip:witness@10.{100 + v}.{f}.1")
+                for host in _sources(plan, v, f)
             ),
             reference=f"sip:ref-{name}.example.gov",
             control=control,

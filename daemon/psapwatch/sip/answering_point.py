@@ -32,7 +32,7 @@ from psapwatch.sip.server_transaction import (
     input_of,
 )
 
-LOG_MAX: Final = 1_000
+LOG_MAX: Final = 256
 TRANSACTIONS_MAX: Final = 10_000
 """Beyond it requests go unanswered: a peer's flood must not take the memory."""
 UNANSWERED_S: Final = 180.0
