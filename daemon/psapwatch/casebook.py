@@ -332,15 +332,10 @@ class Casebook:
         self, incident: Incident, look: _Look
     ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
         """Failing, passing and untested path keys of an incident's domain, as they stand now."""
-        scope = (incident.scope, incident.member)
-        inside = (
-            set(incident.affected)
-            if incident.scope in ("psap", "path")
-            else {key for key, scopes in self._scopes.items() if scope in scopes}
-        )
+        inside = self._inside(incident)
         states: dict[str, list[Standing]] = {}
         for (key, _kind), standing in look.best.items():
-            if key in inside and self._paths[key].psap.id not in (REFERENCE, CONTROL):
+            if key in inside:
                 states.setdefault(key, []).append(standing)
         failing = {key for key, found in states.items() if any(each.is_failing for each in found)}
         passing = {
@@ -350,16 +345,27 @@ class Casebook:
         }
         return tuple(sorted(failing)), tuple(sorted(passing)), tuple(sorted(inside - failing - passing))
 
+    def _inside(self, incident: Incident) -> set[str]:
+        """The configured paths to PSAPs that an incident speaks of."""
+        if incident.scope in ("psap", "path"):
+            return {key for key in incident.affected if key in self._paths}
+        scope = (incident.scope, incident.member)
+        return {
+            key
+            for key, scopes in self._scopes.items()
+            if scope in scopes and self._paths[key].psap.id not in (REFERENCE, CONTROL)
+        }
+
     def _described(self, incident: Incident, look: _Look) -> Incident:
         """The incident with its cause, its last pass and its sentence from the present standings."""
-        inside = {*incident.affected}
+        inside = self._inside(incident)
         by_kind: dict[str, list[Standing]] = {}
         for (key, kind), standing in look.best.items():
             if key in inside:
                 by_kind.setdefault(kind, []).append(standing)
         cause = common_cause(by_kind, incident.first_failure_at)
         passes = [leg.last_pass_at for found in by_kind.values() for leg in found if leg.last_pass_at]
-        behind = {self._paths[key].psap.id for key in inside if key in self._paths}
+        behind = {self._paths[key].psap.id for key in inside}
         changed = replace(
             incident,
             cause=incident.cause if cause is Cause.UNKNOWN else cause,
@@ -379,13 +385,16 @@ def _worse(known: Standing | None, new: Standing) -> Standing:
 def common_cause(by_kind: Mapping[str, Sequence[Standing]], since: float) -> Cause:
     """The cause that most failing standings name; silent calls beside passing OPTIONS are a pattern.
 
-    One attempt alone never says ``invite_blocked``: it takes OPTIONS of the same paths that pass
-    after the calls began to fail.
+    One attempt alone never says ``invite_blocked``: it takes OPTIONS of the same domain that pass
+    after the calls began to fail. ICMP is rate-limited: one prohibition explains much silence.
     """
     failing = [leg for found in by_kind.values() for leg in found if leg.is_failing]
     if not failing:
         return Cause.UNKNOWN
-    cause = Counter(leg.cause for leg in failing).most_common(1)[0][0]
+    named = Counter(leg.cause for leg in failing)
+    cause = named.most_common(1)[0][0]
+    if cause is Cause.CALLS_BLOCKED and Cause.EXPLICIT_REJECT in named:
+        return Cause.EXPLICIT_REJECT
     options = by_kind.get("options", ())
     passing = sum(not leg.is_failing and leg.last_at > since for leg in options)
     calls_only = not any(leg.is_failing for leg in options)

@@ -44,10 +44,11 @@ class Stage:
 
     def pages(self) -> list[str]:
         """What was paged, in order: ``alertname scope member``."""
+        told = (dict(page.labels) for page in self.topology.world.post.pages)
         return [
-            " ".join((page.labels["alertname"], page.labels.get("scope", ""), page.labels.get("member", "")))
-            for page in self.topology.world.post.pages
-            if page.labels.get("severity") == "page"
+            " ".join(page.get(name, "") for name in ("alertname", "scope", "member"))
+            for page in told
+            if page.get("severity") == "page"
         ]
 
 

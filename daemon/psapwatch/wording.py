@@ -9,6 +9,7 @@ from typing import Final
 from psapwatch.detection import Standing
 from psapwatch.incident import Incident
 
+_BEHIND: Final = {"firewall": "behind it", "psap": "affected", "path": "affected"}
 _TRIED: Final = {"call": "test calls", "options": "OPTIONS"}
 
 
@@ -34,7 +35,7 @@ def summary_of(
             parts.append(f"{_TRIED[kind]} still pass")
     said = f"{parts[0] if parts else f'Paths {where} fail'} since {clock(incident.first_failure_at)}"
     if psaps_behind > 1:
-        said += f"; {psaps_behind} PSAPs are affected"
+        said += f"; {psaps_behind} PSAPs are {_BEHIND.get(incident.scope, 'concerned')}"
     sentences = [said, *(part[0].upper() + part[1:] for part in parts[1:])]
     if incident.unaffected and incident.scope == "path":
         sentences.append(f"{', '.join(incident.unaffected[:3])} still works")
@@ -57,8 +58,6 @@ def _where(incident: Incident) -> str:
 
 
 def _why(incident: Incident, by_kind: Mapping[str, Sequence[Standing]]) -> str:
-    for found in by_kind.values():
-        for leg in found:
-            if leg.is_failing and leg.why:
-                return leg.why
-    return incident.cause.value
+    failing = [leg for found in by_kind.values() for leg in found if leg.is_failing and leg.why]
+    named = next((leg for leg in failing if leg.cause is incident.cause), None)
+    return named.why if named else failing[0].why if failing else ""

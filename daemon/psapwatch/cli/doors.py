@@ -47,7 +47,7 @@ def loaded(file: str) -> Config:
         for error in bad.errors:
             click.echo(str(error), err=True)
         many = len(bad.errors)
-        raise Failed(f"{file}: {many} error{'s' if many > 1 else ''}; nothing was changed") from None
+        raise Failed(f"{file}: {many} error{'s' if many > 1 else ''}") from None
 
 
 def store_to_read(config: Config) -> Store:

@@ -64,7 +64,10 @@ def run(file: str, listen: str | None, log_format: str | None, shard: str) -> No
     logs.set_up(SystemClock().wall, form=log_format)  # type: ignore[arg-type]  # click has checked it
     config = loaded(file)
     if listen:
-        config = config.listening_on(listen)
+        try:
+            config = config.listening_on(listen)
+        except ValueError as wrong:
+            raise click.BadParameter(str(wrong), param_hint="--listen") from None
     raise_file_limit()
     left = asyncio.run(_serve(config, part))
     sys.exit(1 if left else 0)

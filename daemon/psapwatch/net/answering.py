@@ -13,6 +13,7 @@ from typing import Final
 
 from psapwatch.endpoint import Address, Tls, TransportName
 from psapwatch.sip.answering_point import AnsweringPoint
+from psapwatch.sip.guard import permit
 from psapwatch.sip.wire import Malformed, StreamFramer
 
 CONNECTIONS_MAX: Final = 1_000
@@ -96,6 +97,7 @@ class Answering:
 
     def _pump(self) -> None:
         for octets, to in (*self.point.data_to_send(), *self.point.data_to_send_elsewhere()):
+            permit(octets)  # an answering point calls nobody either
             if self._socket is not None:
                 self._socket.sendto(octets, (to.host, to.port))
             elif (writer := self._writers.get(to)) is not None:
