@@ -71,6 +71,7 @@ class _Jump:
             raise Stuck(message)
         self._still = 0 if timeout > 0 else self._still + 1
         if self._still > TURNS_AT_ONE_MOMENT_MAX:
+            self._still = 0  # what is cancelled now needs a few turns to end
             message = f"time stands still at {self._loop.time():.6f} s: callbacks beget callbacks"
             raise Stuck(message)
         if timeout > 0:
