@@ -72,6 +72,9 @@ def test_each_listener_hears_its_own_call_id(transport: str) -> None:
             assert (await hears_rest.arrivals.get()).octets == ok("nobody")
             assert hears_one.arrivals.empty()
             assert hears_two.arrivals.empty()
+            one.release()
+            two.release()
+            assert carrier.listeners.heard == {""}  # nothing is kept of who is gone
         far.close()
 
     run(body)

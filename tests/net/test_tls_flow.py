@@ -162,6 +162,7 @@ def test_a_refused_client_certificate_is_one_fault_in_both_versions(
         (("uri:sip:PSAP.Example",), "x", "psap.EXAMPLE", True),
         (("dns:psap.example",), "x", "psap.example", True),
         (("dns:other.example", "dns:psap.example"), "x", "psap.example", True),
+        (("uri:sip:user@other.example", "dns:psap.example"), "x", "psap.example", True),
         ((), "psap.example", "psap.example", True),
         (("ip:127.0.0.1",), "x", "127.0.0.1", True),
         (("dns:*.example",), "x", "psap.example", False),
