@@ -90,8 +90,7 @@ async def a_resolver(
     server = DnsServer(zone)
     resolver = SipResolver(
         entropy or AlwaysFirst(),
-        servers=["127.0.0.1"],
-        port=server.socket.getsockname()[1],
+        servers=[Address(*server.socket.getsockname())],
         hosts_file=hosts_file,
         patience_s=patience_s,
     )
@@ -253,9 +252,7 @@ def test_a_server_that_is_not_there() -> None:
     async def body() -> None:
         resolver = SipResolver(
             AlwaysFirst(),
-            servers=["127.0.0.1"],
-            port=closed_port("udp", "127.0.0.1").port,
-            hosts_file=None,
+            servers=[closed_port("udp", "127.0.0.1")],
             patience_s=0.2,
         )
         resolved = await resolver.resolve("sip:psap.example", "udp")
@@ -376,6 +373,16 @@ def test_one_dead_target_does_not_hide_the_others() -> None:
             assert (found.error, legs(found)) == ("", ["192.0.2.5:5062"])
             (known,) = resolver._known.values()
             assert known.expires_at - asyncio.get_running_loop().time() < 10
+
+    run(body)
+
+
+def test_the_system_resolver_reads_the_hosts_file() -> None:
+    """Without servers of our own the machine's hosts file is read: localhost is loopback."""
+
+    async def body() -> None:
+        found = await SipResolver(AlwaysFirst()).resolve("sip:localhost", "udp")
+        assert Address("127.0.0.1", 5060) in found.legs
 
     run(body)
 

@@ -32,6 +32,7 @@ TTL_MAX_S: Final = 3_600.0
 HOSTS_TTL_S: Final = 60.0
 ERROR_TTL_S: Final = 5.0
 """A name that failed is not asked for again sooner, so that a dead resolver is not flooded."""
+SYSTEM_HOSTS: Final = Path("/etc/hosts")
 PATIENCE_S: Final = 3.0
 _SERVER_PATIENCE_S: Final = 1.0
 _TARGETS_MAX: Final = 8
@@ -75,7 +76,9 @@ class _Found:
 
 
 class SipResolver:
-    """``world.Resolver`` over the system's servers, or over ``servers`` (numeric, ``:port``-less).
+    """``world.Resolver`` over the system's servers and hosts file, or over ``servers`` alone.
+
+    A server is an address, on port 53 where it is given as text.
 
     Raises:
         ValueError: a server is no address.
@@ -85,18 +88,16 @@ class SipResolver:
         self,
         entropy: Entropy,
         *,
-        servers: Sequence[str] = (),
-        port: int = 53,
-        hosts_file: Path | None = Path("/etc/hosts"),
+        servers: Sequence[Address | str] = (),
+        hosts_file: Path | None = None,
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._entropy = entropy
-        self._hosts_file = hosts_file
+        self._hosts_file = hosts_file or (None if servers else SYSTEM_HOSTS)
         self._dns = dns.asyncresolver.Resolver(configure=False)
         self._problem = "" if servers else _configure(self._dns)
         if servers:
-            self._dns.nameservers = [str(ipaddress.ip_address(server)) for server in servers]
-            self._dns.port = port
+            self._dns.nameservers = [_nameserver(server) for server in servers]
         self._dns.timeout = min(_SERVER_PATIENCE_S, patience_s)
         self._dns.lifetime = patience_s
         self._known: dict[tuple[str, TransportName], _Known] = {}
@@ -306,6 +307,11 @@ def _configure(resolver: dns.asyncresolver.Resolver) -> str:
     except dns.exception.DNSException as error:
         return f"no DNS servers: {error}"
     return ""
+
+
+def _nameserver(server: Address | str) -> dns.nameserver.Nameserver:
+    host, port = (server, 53) if isinstance(server, str) else (server.host, server.port)
+    return dns.nameserver.Do53Nameserver(str(ipaddress.ip_address(host)), port)
 
 
 def _is_numeric(host: str) -> bool:

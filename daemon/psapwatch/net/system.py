@@ -187,10 +187,12 @@ class HttpPost:
             await self._session.close()
 
 
-def system_world(*, dns_servers: Sequence[str] = (), sockets_max: int | None = None) -> World:
+def system_world(
+    *, dns_servers: Sequence[Address | str] = (), sockets_max: int | None = None
+) -> World:
     """Return the world of this machine; call it inside the running loop.
 
-    ``dns_servers`` replace the system's (numeric addresses).
+    ``dns_servers`` replace the system's and its hosts file (numeric; text means port 53).
     """
     clock = SystemClock()
     entropy = SystemEntropy()
