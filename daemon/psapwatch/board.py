@@ -83,7 +83,11 @@ class Board:
         if row is None or check not in row.checks:
             return None
         row.checks[check] = replace(row.checks[check], state=state)
-        worst = min((each.state for each in row.checks.values() if each.state != "unknown"), key=WORST_FIRST.index, default="unknown")
+        worst = min(
+            (each.state for each in row.checks.values() if each.state != "unknown"),
+            key=WORST_FIRST.index,
+            default="unknown",
+        )
         if worst == row.state:
             return None
         row.state, row.since = worst, self._clock.wall()
@@ -114,7 +118,9 @@ class Board:
 
     def calls_stopped(self) -> Mapping[str, str]:
         """PSAPs whose test calls are stopped, and why."""
-        return {psap: f"{stop.reason}: {stop.why}" for psap, stop in self._store.decisions.stops.items()}
+        return {
+            psap: f"{stop.reason}: {stop.why}" for psap, stop in self._store.decisions.stops.items()
+        }
 
     def maintenance(self) -> Sequence[MaintenanceRow]:
         """Windows that are open now."""

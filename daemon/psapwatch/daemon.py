@@ -16,7 +16,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from psapwatch.board import Board
-from psapwatch.casebook import Casebook, Ground
+from psapwatch.casebook import Casebook
 from psapwatch.config.errors import BadConfig
 from psapwatch.config.load import load
 from psapwatch.config.reload import replacement
@@ -36,6 +36,7 @@ from psapwatch.sinks.outbox import Outbox
 from psapwatch.store.store import Store
 from psapwatch.systemd import Systemd
 from psapwatch.verdict import Verdict
+from psapwatch.wanted import Ground
 from psapwatch.watch import Watch
 from psapwatch.web.app import Door, make_app
 from psapwatch.web.events import Events
@@ -75,9 +76,7 @@ class Daemon:
             config.vantage, world.clock, store, lambda: self.casebook.open, self._windows_open
         )
         self.events = Events(self.board)
-        self.metrics = Metrics(
-            config.all_paths, config.checks, world.clock, vantage=config.vantage
-        )
+        self.metrics = Metrics(config.all_paths, config.checks, world.clock, vantage=config.vantage)
         self.recorder = Recorder(
             store,
             self.metrics,
@@ -150,7 +149,9 @@ class Daemon:
 
     async def _open_door(self) -> Address:
         web = self.config.web
-        users = Users.of(pathlib.Path(web.users_file).read_text("utf-8")) if web.users_file else None
+        users = (
+            Users.of(pathlib.Path(web.users_file).read_text("utf-8")) if web.users_file else None
+        )
         app = make_app(
             self.board, self, self.metrics, self.events, users=users, lifecycle=web.lifecycle
         )
@@ -158,7 +159,9 @@ class Daemon:
         return await self._door.open()
 
     def _open_outbox(self, config: Config) -> None:
-        around = Surroundings(config.vantage, self.world.clock, self.world.post, self.store.open_now)
+        around = Surroundings(
+            config.vantage, self.world.clock, self.world.post, self.store.open_now
+        )
         outbox = Outbox(
             self.store,
             open_sinks(config.sinks, around),
@@ -173,7 +176,9 @@ class Daemon:
 
     async def _recover(self, row: OpenCall) -> None:
         self.watch.adopt(row.call_id)
-        path = next((each for each in self.config.all_paths if each.key == f"{row.psap}/{row.path}"), None)
+        path = next(
+            (each for each in self.config.all_paths if each.key == f"{row.psap}/{row.path}"), None
+        )
         check = next((check for check in self.config.checks if check.is_call), None)
         self._log.warning("ending a call that was left open", call_id=row.call_id, psap=row.psap)
 
@@ -185,7 +190,9 @@ class Daemon:
 
         why = await recover(self.world, row, path, crowd=self.watch.crowd, heard=heard)
         if why:
-            self._log.error("a call that was left open cannot be ended", call_id=row.call_id, why=why)
+            self._log.error(
+                "a call that was left open cannot be ended", call_id=row.call_id, why=why
+            )
             self.metrics.teardown_failed(row.firewall)
 
     async def _housekeeping(self) -> None:
@@ -248,7 +255,7 @@ class Daemon:
     def _take_over(self, new: Config) -> None:
         self._open_outbox(new)
         self.config = new
-        self.casebook.rebase(self._ground(new))
+        self.casebook.ground = self._ground(new)
         self.desk.thresholds = _thresholds(new)
         self.board.configure(self.runs)
         self.watch.identity, self.watch.confirm = new.identity, new.detection.confirm
@@ -278,7 +285,9 @@ class Daemon:
         try:
             return await self.watch.probe(path, check)
         except CallForbidden as no:
-            raise Refused(f"not called: {no}", "target", "wait, or see `psapwatch calls`", 403) from no
+            raise Refused(
+                f"not called: {no}", "target", "wait, or see `psapwatch calls`", 403
+            ) from no
 
     # ---- what a configuration comes to
 
@@ -300,10 +309,12 @@ class Daemon:
             if window.covers(wall)
         ]
 
-    def _spawn(self, work: Any) -> None:  # noqa: ANN401 - any coroutine
+    def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.append(task)
-        task.add_done_callback(lambda done: self._tasks.remove(done) if done in self._tasks else None)
+        task.add_done_callback(
+            lambda done: self._tasks.remove(done) if done in self._tasks else None
+        )
 
 
 def runs_of(config: Config, shard: Shard = (1, 1)) -> tuple[tuple[Path, Check], ...]:
@@ -325,5 +336,3 @@ def _holds(scope: str, member: str, path: Path) -> bool:
     attributes = dict(path.psap.attributes) | dict(path.attributes)
     named = {"firewall": path.firewall.id, "psap": path.psap.id, "path": path.key, **attributes}
     return named.get(scope) == member
-
-

@@ -109,7 +109,9 @@ class Desk:
 
     def tick(self, wall: float) -> None:
         """Review the incidents if anything may have changed."""
-        due = bool(self.casebook.open or self._failing) and wall - self._reviewed_at >= REVIEW_EVERY_S
+        due = (
+            bool(self.casebook.open or self._failing) and wall - self._reviewed_at >= REVIEW_EVERY_S
+        )
         if not (self._dirty or due or wall < self._reviewed_at):
             return
         self._dirty, self._reviewed_at = False, wall
@@ -149,7 +151,11 @@ class Desk:
         else:
             self._failing.discard(key)
         self._dirty = self._dirty or after.is_failing or before.is_failing
-        shown = "muted" if after.is_failing and self._muted(path) else best_leg(seen.legs.values()).state.value
+        shown = (
+            "muted"
+            if after.is_failing and self._muted(path)
+            else best_leg(seen.legs.values()).state.value
+        )
         if shown != seen.shown:
             seen.shown = shown
             self._recorder.state(path, check.name, shown)

@@ -23,7 +23,7 @@ class State(StrEnum):
     DEGRADED = "degraded"
 
 
-WORST_LAST: Final = (State.UP, State.UNKNOWN, State.DEGRADED, State.SUSPECT, State.DOWN)
+WORST_LAST: Final = (State.UNKNOWN, State.UP, State.DEGRADED, State.SUSPECT, State.DOWN)
 """The state of a path is the worst of its checks; for its legs, the best of them counts."""
 
 FAILING: Final = frozenset({State.SUSPECT, State.DOWN})

@@ -14,7 +14,9 @@ from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.responses import meaning_of
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 
-ADMIN_PROHIBITED: Final = frozenset({(4, 3, 9), (4, 3, 10), (4, 3, 13), (6, 1, 1), (6, 1, 5), (6, 1, 6)})
+ADMIN_PROHIBITED: Final = frozenset(
+    {(4, 3, 9), (4, 3, 10), (4, 3, 13), (6, 1, 1), (6, 1, 5), (6, 1, 6)}
+)
 """RFC 1812 5.2.7.1 and RFC 1122; RFC 4443 3.1: a filter says that it filters."""
 _PORT_UNREACHABLE: Final = frozenset({(4, 3, 3), (6, 1, 4)})
 _TOO_BIG: Final = frozenset({(4, 3, 4), (6, 2, 0)})
@@ -35,7 +37,7 @@ class Baseline:
     @property
     def usual_pass(self) -> bool:
         """Whether this path used to answer 2xx."""
-        return self.usual_code // 100 == 2  # noqa: PLR2004
+        return self.usual_code // 100 == 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Case:
         for seen in self.evidence.of(Kind.RESPONSE):
             code = seen["code"]
             on_time = not seen["late"]
-            if isinstance(code, int) and code >= 200 and on_time and not _is_cancelled(seen, found):  # noqa: PLR2004
+            if isinstance(code, int) and code >= 200 and on_time and not _is_cancelled(seen, found):
                 found = seen
         return found
 
@@ -75,7 +77,7 @@ def diagnose(case: Case) -> Verdict:
 
 def _is_cancelled(seen: Observation, before: Observation | None) -> bool:
     """A 487 that only answers our own CANCEL says nothing new."""
-    return seen["code"] == 487 and before is not None  # noqa: PLR2004
+    return seen["code"] == 487 and before is not None
 
 
 def _our_fault(case: Case) -> Finding | None:
@@ -108,7 +110,12 @@ def _name(case: Case) -> Finding | None:
         return None
     why = f"{seen['name']} does not resolve ({seen['error']})"
     if case.final is not None:
-        return Outcome.DEGRADED, Cause.NAME_RESOLUTION, Plane.NAME, f"{why}; its last address answers"
+        return (
+            Outcome.DEGRADED,
+            Cause.NAME_RESOLUTION,
+            Plane.NAME,
+            f"{why}; its last address answers",
+        )
     return Outcome.FAIL, Cause.NAME_RESOLUTION, Plane.NAME, why
 
 
@@ -119,11 +126,21 @@ def _icmp(case: Case) -> Finding | None:
         family, kind, code = seen["family"], seen["icmp_type"], seen["code"]
         by = f"ICMPv{family} {kind}/{code} from {seen['offender']}"
         if (family, kind, code) in ADMIN_PROHIBITED:
-            return Outcome.FAIL, Cause.EXPLICIT_REJECT, Plane.PATH, f"administratively prohibited: {by}"
+            return (
+                Outcome.FAIL,
+                Cause.EXPLICIT_REJECT,
+                Plane.PATH,
+                f"administratively prohibited: {by}",
+            )
         if (family, kind, code) in _PORT_UNREACHABLE:
             return Outcome.FAIL, Cause.CONNECTION_REFUSED, Plane.PATH, f"nobody listens there: {by}"
         if (family, kind, code) in _TOO_BIG:
-            return Outcome.FAIL, Cause.LARGE_MESSAGE_UDP_LOST, Plane.PATH, f"too big for the path: {by}"
+            return (
+                Outcome.FAIL,
+                Cause.LARGE_MESSAGE_UDP_LOST,
+                Plane.PATH,
+                f"too big for the path: {by}",
+            )
         if (family, kind) in _UNREACHABLE:
             return Outcome.FAIL, Cause.UNREACHABLE, Plane.PATH, f"unreachable: {by}"
     return None
@@ -177,9 +194,7 @@ def _silence(case: Case) -> Finding | None:
     if seen is None or case.final is not None:
         return None
     after = float(seen["after_s"] or 0.0)
-    provisional = next(
-        (each for each in case.evidence.of(Kind.RESPONSE) if not each["late"]), None
-    )
+    provisional = next((each for each in case.evidence.of(Kind.RESPONSE) if not each["late"]), None)
     if provisional is not None:
         why = f"{provisional['code']} and then nothing for {after:.1f} s"
         return Outcome.FAIL, Cause.FINAL_RESPONSE_LOST, Plane.SIGNALLING, why
@@ -199,10 +214,8 @@ def _forked(case: Case) -> Finding | None:
 
 
 def _refused_credentials(case: Case) -> Finding | None:
-    challenges = [
-        seen for seen in case.evidence.of(Kind.RESPONSE) if seen["code"] in (401, 407)
-    ]
-    if len(challenges) < 2:  # noqa: PLR2004 - the second one answers our credentials
+    challenges = [seen for seen in case.evidence.of(Kind.RESPONSE) if seen["code"] in (401, 407)]
+    if len(challenges) < 2:
         return None
     why = f"our credentials were refused ({challenges[-1]['code']} twice)"
     return Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SIGNALLING, why
@@ -272,7 +285,9 @@ def _pass(case: Case) -> Finding | None:
     final = case.final
     if final is None:
         return None
-    why = f"{final['code']} to {final['method']} after {float(final['phase_s'] or 0.0) * 1000:.1f} ms"
+    why = (
+        f"{final['code']} to {final['method']} after {float(final['phase_s'] or 0.0) * 1000:.1f} ms"
+    )
     return Outcome.PASS, Cause.NONE, Plane.SIGNALLING, why
 
 

@@ -29,7 +29,9 @@ class Kind(StrEnum):
     NAME_ERROR = "name_error"  # name, error (nxdomain|timeout|servfail|no_data|other), detail
     CONNECTED = "connected"  # peer, duration_s, reused
     CONNECT_FAILED = "connect_failed"  # error (refused|timeout|unreachable|reset|other), detail
-    TLS_UP = "tls_up"  # version, cipher, not_after (Unix s), subject, names, fingerprint, duration_s
+    TLS_UP = (
+        "tls_up"  # version, cipher, not_after (Unix s), subject, names, fingerprint, duration_s
+    )
     TLS_FAILED = "tls_failed"  # error (alert|certificate|name|timeout|closed|other), detail, ours
     CONNECTION_LOST = "connection_lost"  # error (reset|closed|timeout), detail
     ICMP = "icmp"  # family (4|6), icmp_type, code, offender, errno
@@ -117,7 +119,9 @@ class Evidence:
 def to_json(evidence: Evidence) -> dict[str, Any]:
     """Evidence as JSON-ready data; octets in base64. Redact the transcript before."""
     plain: dict[str, Any] = {name: getattr(evidence, name) for name in _SCALARS}
-    plain["observations"] = [[seen.kind, seen.at_s, dict(seen.facts)] for seen in evidence.observations]
+    plain["observations"] = [
+        [seen.kind, seen.at_s, dict(seen.facts)] for seen in evidence.observations
+    ]
     plain["transcript"] = [
         [packet.at_s, packet.way, packet.peer, base64.b64encode(packet.octets).decode("ascii")]
         for packet in evidence.transcript

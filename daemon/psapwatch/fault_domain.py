@@ -102,7 +102,9 @@ def _by_scope(members: Iterable[Member]) -> Mapping[Scope, list[Member]]:
     return table
 
 
-def _smallest(fresh: Sequence[Member], everyone: Mapping[Scope, list[Member]]) -> FaultDomain | None:
+def _smallest(
+    fresh: Sequence[Member], everyone: Mapping[Scope, list[Member]]
+) -> FaultDomain | None:
     counts: dict[Scope, int] = {}
     for each in fresh:
         for scope in each.scopes:

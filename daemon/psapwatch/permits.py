@@ -81,7 +81,10 @@ class Permits:
             asked = str(final.get("retry_after") or "").split(";")[0].strip().split(" ")[0]
             _until, before = self._back_off.get(path.psap.id, (0.0, 0.0))
             spacing = call_spacing_s(path.psap.agreement) if path.psap.agreement else 0.0
-            length = min(BACK_OFF_MAX_S, max(2 * max(before, spacing), float(asked) if asked.isdigit() else 0.0))
+            length = min(
+                BACK_OFF_MAX_S,
+                max(2 * max(before, spacing), float(asked) if asked.isdigit() else 0.0),
+            )
             self._back_off[path.psap.id] = (wall + length, length)
         elif verdict.passed:
             self._back_off.pop(path.psap.id, None)
@@ -115,7 +118,9 @@ class Permits:
             return Permit("backing off as the PSAP asked", until - wall)
         held_at = self._held.get(path.firewall.id)
         if held_at is not None:
-            free_at = max(held_at + HOLD_S, self._held_last.get(path.firewall.id, 0.0) + HOLD_PACE_S)
+            free_at = max(
+                held_at + HOLD_S, self._held_last.get(path.firewall.id, 0.0) + HOLD_PACE_S
+            )
             if wall < free_at:
                 return Permit("held after an unsafe answer", free_at - wall)
         return None
@@ -163,5 +168,3 @@ def target_of(path: Path) -> str:
 def _whom(path: Path) -> str:
     """Who is called one at a time; each responder of our own is somebody else."""
     return path.key if path.psap.id in (REFERENCE, CONTROL) else path.psap.id
-
-

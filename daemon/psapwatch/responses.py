@@ -20,7 +20,11 @@ _BEYOND: Final[Meaning] = (Outcome.FAIL, Cause.CALLS_BLOCKED, "blocked beyond th
 _LOOP: Final[Meaning] = (Outcome.FAIL, Cause.MISROUTED, "a routing loop")
 _ASTRAY: Final[Meaning] = (Outcome.FAIL, Cause.MISROUTED, "the request went astray")
 _FAR: Final[Meaning] = (Outcome.DEGRADED, Cause.PSAP_ENDPOINT, "reached, but not in service")
-_REFUSED: Final[Meaning] = (Outcome.DEGRADED, Cause.TEST_CALL_REFUSED, "the far end refuses test calls")
+_REFUSED: Final[Meaning] = (
+    Outcome.DEGRADED,
+    Cause.TEST_CALL_REFUSED,
+    "the far end refuses test calls",
+)
 _DOWN: Final[Meaning] = (Outcome.FAIL, Cause.SERVICE_UNAVAILABLE, "out of service")
 _POLICY: Final[Meaning] = (Outcome.DEGRADED, Cause.EXPLICIT_REJECT, "refused by policy")
 _CONTENT: Final[Meaning] = (Outcome.DEGRADED, Cause.CONTENT_BLOCKED, "refused for its content")
@@ -95,7 +99,7 @@ def meaning_of(code: int, method: str, *, usual_pass: bool, retry_after: bool) -
     """
     if usual_pass and code in _SUSPECT_WHEN_NEW:
         return _SUSPECT_WHEN_NEW[code]
-    if code == 503 and retry_after:  # noqa: PLR2004
+    if code == 503 and retry_after:
         return (Outcome.DEGRADED, Cause.SERVICE_UNAVAILABLE, "asks to be left alone for a while")
     row = _TABLE.get(code) or _TABLE[_HUNDREDS.get(code // 100, 400)]
     return row[0] if method == "OPTIONS" else row[1]

@@ -205,7 +205,9 @@ class Watch:
                     await self._once(turn)
             except Exception as error:  # noqa: BLE001 - the single place, see the module's docstring
                 self._counters.internal_error()
-                self._log.exception("attempt failed by our own fault", verdict=prober_fault(error).why)
+                self._log.exception(
+                    "attempt failed by our own fault", verdict=prober_fault(error).why
+                )
             turn.due = next_due(turn.due, self._interval(turn), loop.time())
 
     async def _tick(self) -> None:
@@ -231,7 +233,9 @@ class Watch:
             if permit.granted:
                 return True
             if hurried or not 0 < permit.wait_s <= self._interval(turn):
-                self._log.debug("call not placed", path=turn.path.key, check=turn.check.name, why=permit.reason)
+                self._log.debug(
+                    "call not placed", path=turn.path.key, check=turn.check.name, why=permit.reason
+                )
                 return False
             await asyncio.sleep(permit.wait_s + 0.001)
 
@@ -416,5 +420,3 @@ def _first_dues(runs: Iterable[Run], now: float) -> list[tuple[float, Run]]:
 def _set(future: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001 - the future's result
     if not future.done():
         future.set_result(value)
-
-

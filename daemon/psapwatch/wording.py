@@ -33,7 +33,9 @@ def summary_of(
             parts.append(f"{failing} of {len(legs)} {_TRIED[kind]} {where} fail")
         else:
             parts.append(f"{_TRIED[kind]} still pass")
-    said = f"{parts[0] if parts else f'Paths {where} fail'} since {clock(incident.first_failure_at)}"
+    said = (
+        f"{parts[0] if parts else f'Paths {where} fail'} since {clock(incident.first_failure_at)}"
+    )
     if psaps_behind > 1:
         said += f"; {psaps_behind} PSAPs are {_BEHIND.get(incident.scope, 'concerned')}"
     sentences = [said, *(part[0].upper() + part[1:] for part in parts[1:])]

@@ -178,7 +178,7 @@ class OpenCall:
     """The 2xx exactly as received, once there was one: ACK and BYE are built from it."""
 
 
-class CallForbidden(Exception):  # noqa: N818 - not an error: somebody said no
+class CallForbidden(Exception):
     """The ledger refuses the call: stopped, too soon, or another one is open."""
 
 

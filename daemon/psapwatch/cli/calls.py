@@ -85,7 +85,9 @@ def resume(file: str, psap: str | None, why: str, by: str | None) -> None:
 @calls.command()
 @CONFIG
 @click.option("--psap", required=True, metavar="ID", help="The PSAP to commission.")
-@click.option("--with", "supervisor", required=True, metavar="NAME", help="Who watches at the PSAP.")
+@click.option(
+    "--with", "supervisor", required=True, metavar="NAME", help="Who watches at the PSAP."
+)
 @BY
 def commission(file: str, psap: str, supervisor: str, by: str | None) -> None:
     """Place the supervised first call on each path of a PSAP; a good answer lets it be scheduled.
@@ -112,7 +114,9 @@ def commission(file: str, psap: str, supervisor: str, by: str | None) -> None:
     sys.exit(0 if good == len(paths) else 1)
 
 
-async def _supervised(config: Config, path: Path, check_name: str, supervisor: str, by: str) -> bool:
+async def _supervised(
+    config: Config, path: Path, check_name: str, supervisor: str, by: str
+) -> bool:
     check = next(check for check in config.checks if check.name == check_name)
     store = store_to_change(config)
     evidence, verdict = await one_attempt(config, store, path, check, supervised=True, wait=True)

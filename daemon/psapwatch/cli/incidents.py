@@ -64,7 +64,9 @@ def list_(file: str, limit: int, as_json: bool) -> None:  # noqa: FBT001 - click
 @incidents.command()
 @click.argument("incident_id", metavar="ID")
 @CONFIG
-@click.option("--format", "form", type=click.Choice(["text", "json", "markdown", "csv"]), default="text")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "markdown", "csv"]), default="text"
+)
 def show(incident_id: str, file: str, form: str) -> None:
     """Show one incident.
 

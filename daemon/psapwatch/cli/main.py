@@ -50,7 +50,9 @@ def cli() -> None:
 @click.option(
     "--log-format", type=click.Choice(["json", "console"]), help="Default: colours on a terminal."
 )
-@click.option("--shard", default="1/1", show_default=True, metavar="I/N", help="Watch one part of N.")
+@click.option(
+    "--shard", default="1/1", show_default=True, metavar="I/N", help="Watch one part of N."
+)
 def run(file: str, listen: str | None, log_format: str | None, shard: str) -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C.
 

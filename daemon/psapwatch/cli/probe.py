@@ -39,11 +39,15 @@ _LINGER_S: Final = 4.0
 
 @click.command()
 @click.argument("uri")
-@click.option("--kind", type=click.Choice(["options", "call"]), default="options", show_default=True)
+@click.option(
+    "--kind", type=click.Choice(["options", "call"]), default="options", show_default=True
+)
 @click.option("--transport", type=click.Choice(["udp", "tcp", "tls"]), help="Default: the URI's.")
 @click.option("--config", "file", metavar="FILE", help="Probe a path of this configuration.")
 @click.option("--json", "as_json", is_flag=True, help="Print evidence and verdict as JSON.")
-def probe(uri: str, kind: str, transport: TransportName | None, file: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's flag
+def probe(
+    uri: str, kind: str, transport: TransportName | None, file: str | None, as_json: bool
+) -> None:  # noqa: FBT001 - click's flag
     """Make one attempt at URI now: exit 0 ok, 1 degraded, 2 failed, 3 inconclusive.
 
     Anybody may be asked with OPTIONS. A call is placed only on a commissioned path of a
@@ -69,8 +73,14 @@ def show(evidence: Evidence, verdict: Verdict, *, as_json: bool) -> None:
     click.echo(verdict_line(verdict))
 
 
-async def one_attempt(  # noqa: PLR0913 - what one attempt takes
-    config: Config, store: Store, path: Path, check: Check, *, supervised: bool = False, wait: bool = False
+async def one_attempt(
+    config: Config,
+    store: Store,
+    path: Path,
+    check: Check,
+    *,
+    supervised: bool = False,
+    wait: bool = False,
 ) -> tuple[Evidence, Verdict]:
     """Make one attempt under the ledger, floor and budgets of a configuration.
 
@@ -106,14 +116,20 @@ async def _probe(
             raise Failed(f"{uri!r} is no path of {file}; calls go to configured paths only")
     path = _path(uri, transport)
     if kind == "call" and not _is_loopback(path.uri):
-        raise Failed("a call needs --config and a commissioned path; without, only loopback is called")
+        raise Failed(
+            "a call needs --config and a commissioned path; without, only loopback is called"
+        )
     config = _bare(path)
     return await one_attempt(config, Store(":memory:", Inline()), path, _check(kind))
 
 
 async def _configured(config: Config, path: Path, kind: str) -> tuple[Evidence, Verdict]:
     check = next(
-        (check for check in config.checks if check.settings.kind == kind and path in config.watched(check)),
+        (
+            check
+            for check in config.checks
+            if check.settings.kind == kind and path in config.watched(check)
+        ),
         _check(kind),
     )
     store = store_to_change(config) if kind == "call" else Store(":memory:", Inline())

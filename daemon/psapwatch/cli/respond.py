@@ -30,11 +30,18 @@ _SCRIPT = "multipart"
     help="May be given several times; tls listens one port higher when it is not alone.",
 )
 @click.option("--name", default="psapwatch reference", show_default=True, help="Who answers.")
-@click.option("--cert", type=click.Path(exists=True, dir_okay=False), help="PEM certificate for tls.")
-@click.option("--key", type=click.Path(exists=True, dir_okay=False), help="PEM key for tls.")
-@click.option("--ca", type=click.Path(exists=True, dir_okay=False), help="Ask peers for certificates.")
 @click.option(
-    "--per-source", default=PER_SOURCE_A_SECOND, show_default=True, help="Requests a second from one source."
+    "--cert", type=click.Path(exists=True, dir_okay=False), help="PEM certificate for tls."
+)
+@click.option("--key", type=click.Path(exists=True, dir_okay=False), help="PEM key for tls.")
+@click.option(
+    "--ca", type=click.Path(exists=True, dir_okay=False), help="Ask peers for certificates."
+)
+@click.option(
+    "--per-source",
+    default=PER_SOURCE_A_SECOND,
+    show_default=True,
+    help="Requests a second from one source.",
 )
 def respond(
     listen: str, transports: tuple[TransportName, ...], name: str, cert: str | None, key: str | None, ca: str | None, per_source: float
@@ -54,7 +61,11 @@ def respond(
 
 
 async def _serve(
-    where: Address, transports: tuple[TransportName, ...], name: str, tls: Tls | None, per_source: float
+    where: Address,
+    transports: tuple[TransportName, ...],
+    name: str,
+    tls: Tls | None,
+    per_source: float,
 ) -> None:
     loop, entropy = asyncio.get_running_loop(), SystemEntropy()
     ended = asyncio.Event()
@@ -64,7 +75,9 @@ async def _serve(
     for transport in dict.fromkeys(transports):
         higher = transport == "tls" and len(transports) > 1
         at = Address(where.host, where.port + 1 if higher else where.port)
-        point = AnsweringPoint(SCRIPTS[_SCRIPT], name=name, tag=lambda: entropy.token(8), address=at)
+        point = AnsweringPoint(
+            SCRIPTS[_SCRIPT], name=name, tag=lambda: entropy.token(8), address=at
+        )
         answering = Answering(point, transport, tls=tls, per_source_a_second=per_source)
         try:
             opened = await answering.open()
@@ -81,6 +94,8 @@ async def _serve(
 
 def _address(text: str) -> Address:
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65_535:  # noqa: PLR2004 - the largest port
-        raise click.BadParameter(f"{text!r}: write HOST:PORT, such as 192.0.2.80:5060", param_hint="--listen")
+    if not colon or not port.isdecimal() or int(port) > 65_535:
+        raise click.BadParameter(
+            f"{text!r}: write HOST:PORT, such as 192.0.2.80:5060", param_hint="--listen"
+        )
     return Address(host.strip("[]"), int(port))

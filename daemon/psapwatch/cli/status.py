@@ -21,7 +21,9 @@ _WORST_FIRST: Final = ("down", "suspect", "muted", "degraded", "unknown", "up")
 
 
 @click.command()
-@click.option("--url", default="http://127.0.0.1:9911", show_default=True, help="Where the daemon serves.")
+@click.option(
+    "--url", default="http://127.0.0.1:9911", show_default=True, help="Where the daemon serves."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the API's answer.")
 @click.option("--all", "everything", is_flag=True, help="Healthy paths too.")
 def status(url: str, as_json: bool, everything: bool) -> None:  # noqa: FBT001 - click's flags
@@ -53,18 +55,31 @@ def _ask(url: str) -> dict[str, Any]:
 def _print(answer: dict[str, Any], *, everything: bool) -> None:
     console = Console()
     console.print(f"[bold]{answer.get('headline', '')}[/bold]  {answer.get('counts', '')}")
-    rows = sorted(answer.get("paths", ()), key=lambda row: (_WORST_FIRST.index(row["state"]), row["psap"]))
+    rows = sorted(
+        answer.get("paths", ()), key=lambda row: (_WORST_FIRST.index(row["state"]), row["psap"])
+    )
     shown = rows if everything else [row for row in rows if row["state"] != "up"]
     if shown:
         table = Table("psap", "path", "firewall", "transport", "state", "since", "why")
         for row in shown:
-            why = next((check["why"] for check in row.get("checks", ()) if check["state"] == row["state"]), "")
+            why = next(
+                (check["why"] for check in row.get("checks", ()) if check["state"] == row["state"]),
+                "",
+            )
             table.add_row(
-                row["psap"], row["path"], row["firewall"], row["transport"], row["state"], _time(row.get("since")), why
+                row["psap"],
+                row["path"],
+                row["firewall"],
+                row["transport"],
+                row["state"],
+                _time(row.get("since")),
+                why,
             )
         console.print(table)
     for incident in answer.get("incidents", ()):
-        console.print(f"[bold]{incident.get('alertname')}[/bold] {incident.get('id')}: {incident.get('summary')}")
+        console.print(
+            f"[bold]{incident.get('alertname')}[/bold] {incident.get('id')}: {incident.get('summary')}"
+        )
 
 
 def _time(since: object) -> str:

@@ -148,7 +148,7 @@ async def _drive(
     await pump.drive(build(setting))
 
 
-def caller_of(  # noqa: PLR0913 - six plain facts
+def caller_of(
     road: Road, local: Address, identity: Identity, call_id: str, tag: str, *, secure: bool = False
 ) -> Caller:
     """Who we are on this road: ``advertise`` stands in for the address where NAT changes it."""

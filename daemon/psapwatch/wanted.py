@@ -1,0 +1,207 @@
+"""Which incidents the present standings ask for: domains first, then what they leave (layer L1).
+
+Pure functions of a ``Look``; ``casebook`` compares the outcome with what is open already.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from psapwatch.detection import WORST_LAST, Standing, State
+from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
+from psapwatch.fault_domain import FaultDomain, Member, Scope, explain, scopes_of
+from psapwatch.incident import Severity
+from psapwatch.verdict import Cause
+
+SETTLE_S: Final = 5.0
+"""A PSAP's own incident waits this long for its neighbours, so that a firewall is told once."""
+
+Standings = Mapping[tuple[str, str], Mapping[str, Standing]]
+"""(path key, check name) -> leg -> standing."""
+Muted = Callable[[Path], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What is judged over: the paths with their checks, and how long "clean" lasts."""
+
+    vantage: str
+    runs: tuple[tuple[Path, Check], ...]
+    clean_s: float = 300.0
+    paths: Mapping[str, Path] = field(init=False)
+    scopes: Mapping[str, frozenset[Scope]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        paths = {path.key: path for path, _check in self.runs}
+        object.__setattr__(self, "paths", paths)
+        object.__setattr__(self, "scopes", {key: scopes_of(path) for key, path in paths.items()})
+
+    def is_ours(self, key: str) -> bool:
+        """Whether a path leads to a responder of our own."""
+        return self.paths[key].psap.id in (REFERENCE, CONTROL)
+
+    def inside(self, scope: Scope) -> set[str]:
+        """The paths to PSAPs that a domain holds."""
+        return {
+            key for key, scopes in self.scopes.items() if scope in scopes and not self.is_ours(key)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One review's view of the standings: the best leg of each path, by kind of check."""
+
+    now: float
+    best: Mapping[tuple[str, str], Standing]
+    """(path key, ``call`` or ``options``) -> the worst of such checks."""
+    members: Mapping[str, Sequence[Member]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An incident that the present standings ask for."""
+
+    alertname: str
+    severity: Severity
+    scope: str
+    member: str
+    psap: str
+    firewall: str
+    since: float
+    affected: tuple[str, ...]
+    unaffected: tuple[str, ...] = ()
+    untested: tuple[str, ...] = ()
+
+
+def look_at(ground: Ground, standings: Standings, now: float, muted: Muted) -> Look:
+    """Reduce the standings to what a review needs; failing paths that are muted do not count."""
+    best: dict[tuple[str, str], Standing] = {}
+    members: dict[str, list[Member]] = {}
+    for path, check in ground.runs:
+        legs = standings.get((path.key, check.name))
+        if not legs:
+            continue
+        leg = min(legs.values(), key=lambda leg: (leg.is_failing, leg.state is State.UNKNOWN))
+        kind = "call" if check.is_call else "options"
+        known = best.get((path.key, kind))
+        best[path.key, kind] = leg if known is None else max(known, leg, key=_badness)
+        if not (ground.is_ours(path.key) or (leg.is_failing and muted(path))):
+            scopes = ground.scopes[path.key]
+            members.setdefault(kind, []).append(
+                Member(path.key, scopes, leg.failing_since, leg.last_at, leg.is_failing)
+            )
+    return Look(now, best, members)
+
+
+def wanted_domains(ground: Ground, look: Look) -> list[Wanted]:
+    """One incident for each bigger thing that explains failing paths."""
+    found: dict[Scope, dict[str, FaultDomain]] = {}
+    for kind, members in look.members.items():
+        for domain in explain(members, look.now):
+            if domain.scope != "psap":
+                found.setdefault((domain.scope, domain.member), {})[kind] = domain
+    return [_of_domain(ground, look, scope, kinds) for scope, kinds in found.items()]
+
+
+def wanted_psaps(ground: Ground, look: Look, is_covered: Callable[[str], bool]) -> list[Wanted]:
+    """Incidents for PSAPs with a path that is down and that no bigger incident explains."""
+    down: dict[str, dict[str, str]] = {}
+    for (key, kind), standing in look.best.items():
+        since = standing.failing_since
+        settled = since is not None and look.now >= since + SETTLE_S
+        if standing.state is State.DOWN and settled and not ground.is_ours(key):
+            if not is_covered(key):
+                down.setdefault(ground.paths[key].psap.id, {})[key] = kind
+    return [want for psap, kinds in down.items() for want in _of_psap(ground, look, psap, kinds)]
+
+
+def common_cause(by_kind: Mapping[str, Sequence[Standing]], since: float) -> Cause:
+    """The cause that most failing standings name; silent calls beside passing OPTIONS are a pattern.
+
+    One attempt alone never says ``invite_blocked``: it takes OPTIONS of the same domain that pass
+    after the calls began to fail. ICMP is rate-limited: one prohibition explains much silence.
+    """
+    failing = [leg for found in by_kind.values() for leg in found if leg.is_failing]
+    if not failing:
+        return Cause.UNKNOWN
+    named = Counter(leg.cause for leg in failing)
+    cause = named.most_common(1)[0][0]
+    if cause is Cause.CALLS_BLOCKED and Cause.EXPLICIT_REJECT in named:
+        return Cause.EXPLICIT_REJECT
+    options = by_kind.get("options", ())
+    passing = sum(not leg.is_failing and leg.last_at > since for leg in options)
+    calls_only = not any(leg.is_failing for leg in options)
+    if cause is Cause.CALLS_BLOCKED and passing and calls_only:
+        return Cause.INVITE_BLOCKED
+    return cause
+
+
+def _of_domain(
+    ground: Ground, look: Look, scope: Scope, kinds: Mapping[str, FaultDomain]
+) -> Wanted:
+    """OPTIONS that fail while calls through the same thing pass are a ticket, not a page."""
+    domain = kinds.get("call") or kinds["options"]
+    calls_pass = "call" not in kinds and any(
+        not each.is_failing and each.last_at > domain.since and scope in each.scopes
+        for each in look.members.get("call", ())
+    )
+    return Wanted(
+        alertname="CallsDegraded" if calls_pass else "CallsBlocked",
+        severity="ticket" if calls_pass else "page",
+        scope=scope[0],
+        member=scope[1],
+        psap="",
+        firewall=_only_firewall(ground, domain.failing),
+        since=min(each.since for each in kinds.values()),
+        affected=domain.failing,
+        unaffected=domain.passing,
+        untested=domain.untested,
+    )
+
+
+def _of_psap(ground: Ground, look: Look, psap: str, kinds: Mapping[str, str]) -> list[Wanted]:
+    """``CallsBlocked`` when every path of the PSAP is down, else ``RedundancyLost`` for each."""
+    keys = sorted(key for key, path in ground.paths.items() if path.psap.id == psap)
+    alive = tuple(key for key in keys if key not in kinds)
+    since = {key: look.best[key, kind].failing_since or look.now for key, kind in kinds.items()}
+    if alive:
+        return [
+            Wanted(
+                "RedundancyLost",
+                "ticket",
+                "path",
+                key,
+                psap,
+                ground.paths[key].firewall.id,
+                since[key],
+                (key,),
+                alive,
+            )
+            for key in kinds
+        ]
+    causes = {look.best[key, kind].cause for key, kind in kinds.items()}
+    return [
+        Wanted(
+            "Misrouted" if causes == {Cause.MISROUTED} else "CallsBlocked",
+            "page",
+            "psap",
+            psap,
+            psap,
+            _only_firewall(ground, keys),
+            min(since.values()),
+            tuple(keys),
+        )
+    ]
+
+
+def _only_firewall(ground: Ground, keys: Sequence[str]) -> str:
+    """The firewall of all these paths, if it is exactly one."""
+    firewalls = {ground.paths[key].firewall.id for key in keys}
+    return firewalls.pop() if len(firewalls) == 1 else ""
+
+
+def _badness(standing: Standing) -> int:
+    return WORST_LAST.index(standing.state)
