@@ -28,7 +28,6 @@ from psapwatch.evidence import Evidence, Observation
 from psapwatch.metrics import Metrics
 from psapwatch.net.system import close_world
 from psapwatch.permits import Permits
-from psapwatch.probes.base import Heard
 from psapwatch.probes.recover import recover
 from psapwatch.recorder import Recorder
 from psapwatch.sinks.base import Surroundings, open_sinks
@@ -175,18 +174,13 @@ class Daemon:
         self._delivering = asyncio.get_running_loop().create_task(outbox.run())
 
     async def _recover(self, row: OpenCall) -> None:
-        self.watch.adopt(row.call_id)
-        path = next(
-            (each for each in self.config.all_paths if each.key == f"{row.psap}/{row.path}"), None
-        )
-        check = next((check for check in self.config.checks if check.is_call), None)
+        self.watch.calls.adopt(row.call_id)
+        key = f"{row.psap}/{row.path}"
+        path = next((each for each in self.config.all_paths if each.key == key), None)
         self._log.warning("ending a call that was left open", call_id=row.call_id, psap=row.psap)
 
         def heard(seen: Observation) -> None:
-            if path is not None and check is not None:
-                self.watch.heard(Heard(path, check, row.call_id, seen, b"", late=True))
-            else:
-                self.watch.ended_elsewhere(row, seen)
+            self.watch.calls.heard(row.call_id, row.firewall, seen, b"", late=True)
 
         why = await recover(self.world, row, path, crowd=self.watch.crowd, heard=heard)
         if why:

@@ -103,9 +103,9 @@ class Desk:
         for leg in gone.legs if gone else ():
             self._failing.discard((path.key, check.name, leg))
 
-    def unsafe(self, path: Path, why: str, wall: float, vantage: str) -> None:
+    def unsafe(self, path: Path, why: str, wall: float) -> None:
         """Page that a test call met something that looks like a person."""
-        self._tell([self.casebook.report(_unsafe_incident(path, why, wall, vantage), wall)])
+        self._tell([self.casebook.report(_unsafe_incident(path, why, wall), wall)])
 
     def tick(self, wall: float) -> None:
         """Review the incidents if anything may have changed."""
@@ -195,12 +195,12 @@ def best_leg(legs: Iterable[Standing]) -> Standing:
     return min(legs, key=lambda leg: rank.index(leg.state), default=Standing())
 
 
-def _unsafe_incident(path: Path, why: str, wall: float, vantage: str) -> Incident:
+def _unsafe_incident(path: Path, why: str, wall: float) -> Incident:
     return Incident(
         id="",
         alertname="TestCallUnsafe",
         severity="page",
-        vantage=vantage,
+        vantage=path.vantage,
         scope="psap",
         member=path.psap.id,
         psap=path.psap.id,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -17,15 +16,16 @@ from structlog.typing import FilteringBoundLogger
 from psapwatch.desk import Desk, prober_fault
 from psapwatch.detection import State
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Firewall, Identity, Path
-from psapwatch.evidence import Evidence, Kind, Observation
+from psapwatch.evidence import Evidence, Kind
 from psapwatch.net.pump import Pump
-from psapwatch.permits import Permits, spacing_of
+from psapwatch.open_calls import CallCounters, OpenCalls
+from psapwatch.permits import Permits
 from psapwatch.probes.base import Errand, Heard
-from psapwatch.schedule import Budget, next_due, phases
-from psapwatch.store.ledger import CallsStopped, TooSoon
+from psapwatch.schedule import Budget, next_due
 from psapwatch.store.store import Store
+from psapwatch.turn import Run, Turn, first_dues
 from psapwatch.verdict import Verdict
-from psapwatch.world import CallForbidden, OpenCall, Resolved, World
+from psapwatch.world import CallForbidden, Resolved, World
 
 CONFIRM_AT_S: Final = (0.0, 2.0)
 """When the confirm burst's attempts run after the first failure (detection.md 2)."""
@@ -37,10 +37,8 @@ TICK_S: Final = 0.25
 STOP_PATIENCE_S: Final = 3.5
 """How long a stop waits for open calls to end; the whole stop stays under 5 s."""
 
-Run = tuple[Path, Check]
 
-
-class Counters(Protocol):
+class Counters(CallCounters, Protocol):
     """What the watch counts besides attempts."""
 
     def schedule_delay(self, late_s: float) -> None:
@@ -51,63 +49,9 @@ class Counters(Protocol):
         """How late a timer of the loop fired."""
         ...
 
-    def calls_open(self, count: int) -> None:
-        """How many test calls have not ended."""
-        ...
-
-    def call_ended(self, firewall: str, how: str) -> None:
-        """A call ended after its attempt was over."""
-        ...
-
-    def teardown_failed(self, firewall: str) -> None:
-        """A BYE or CANCEL stayed without effect after the attempt was over."""
-        ...
-
     def internal_error(self) -> None:
         """Our own bug."""
         ...
-
-
-class Alarm:
-    """A sleep that can be cut short: ``ring`` brings a due time forward."""
-
-    def __init__(self) -> None:
-        self._waiting: asyncio.Future[bool] | None = None
-
-    async def until(self, due: float) -> bool:
-        """Sleep until loop time ``due``; return whether somebody rang."""
-        loop = asyncio.get_running_loop()
-        if loop.time() >= due:
-            return False
-        waiting = self._waiting = loop.create_future()
-        handle = loop.call_at(due, _set, waiting, False)  # noqa: FBT003 - the future's result
-        try:
-            return await waiting
-        finally:
-            handle.cancel()
-            self._waiting = None
-
-    def ring(self) -> None:
-        """Wake the sleeper now, if it sleeps."""
-        if self._waiting is not None:
-            _set(self._waiting, True)  # noqa: FBT003 - the future's result
-
-
-@dataclass(slots=True)
-class Turn:
-    """One check on one path, and when it is next due."""
-
-    path: Path
-    check: Check
-    due: float
-    count: int = 0
-    alarm: Alarm = field(default_factory=Alarm)
-    task: asyncio.Task[None] | None = None
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Path key and check name."""
-        return (self.path.key, self.check.name)
 
 
 class Watch:
@@ -125,14 +69,14 @@ class Watch:
     ) -> None:
         self.world, self.store, self.desk, self.permits = world, store, desk, permits
         self.identity = identity
-        self.crowd: set[Pump] = set()
+        self.crowd: dict[Pump, None] = {}
         self.confirm = True
         self._counters, self._log = counters, log
         self._turns: dict[tuple[str, str], Turn] = {}
         self._budgets: dict[str, Budget] = {}
         self._bursts: dict[str, int] = {}
         self._asked_at: dict[str, float] = {}
-        self._open_calls: set[str] = set()
+        self.calls = OpenCalls(store, world.clock, counters)
         self._ticker: asyncio.Task[None] | None = None
 
     # ---- what runs
@@ -148,7 +92,7 @@ class Watch:
         for key, turn in list(self._turns.items()):
             if wanted.get(key) != (turn.path, turn.check):
                 self._retire(turn, forget=key not in wanted)
-        for due, (path, check) in _first_dues(wanted.values(), now):
+        for due, (path, check) in first_dues(wanted.values(), now):
             if (path.key, check.name) not in self._turns:
                 turn = Turn(path, check, due)
                 self._turns[turn.key] = turn
@@ -167,17 +111,12 @@ class Watch:
             pump.end()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_s
-        while self._open_calls and loop.time() < deadline:
+        while self.calls and loop.time() < deadline:
             await asyncio.sleep(0.02)
-        left = len(self._open_calls)
+        left = len(self.calls)
         for pump in list(self.crowd):
             pump.abandon()
         return left
-
-    def adopt(self, call_id: str) -> None:
-        """Count a call that a killed daemon left open."""
-        self._open_calls.add(call_id)
-        self._counters.calls_open(len(self._open_calls))
 
     async def probe(self, path: Path, check: Check) -> tuple[Evidence, Verdict]:
         """Run one attempt now, outside the schedule but under the same ledger and budgets.
@@ -208,7 +147,7 @@ class Watch:
                 self._log.exception(
                     "attempt failed by our own fault", verdict=prober_fault(error).why
                 )
-            turn.due = next_due(turn.due, self._interval(turn), loop.time())
+            turn.due = next_due(turn.due, turn.interval_s, loop.time())
 
     async def _tick(self) -> None:
         """Let incidents open and close between attempts, and measure how late the loop is."""
@@ -232,7 +171,7 @@ class Watch:
             permit = self.permits.ask(turn.path, self.world.clock.wall())
             if permit.granted:
                 return True
-            if hurried or not 0 < permit.wait_s <= self._interval(turn):
+            if hurried or not 0 < permit.wait_s <= turn.interval_s:
                 self._log.debug(
                     "call not placed", path=turn.path.key, check=turn.check.name, why=permit.reason
                 )
@@ -308,7 +247,7 @@ class Watch:
         wall = self.world.clock.wall()
         verdict = self.desk.take(path, check, evidence, wall)
         if check.is_call and self.permits.learn(path, evidence, verdict, wall):
-            self.desk.unsafe(path, verdict.why, wall, path.vantage)
+            self.desk.unsafe(path, verdict.why, wall)
         level = self._log.warning if verdict.failed else self._log.debug
         level(
             "attempt",
@@ -332,49 +271,19 @@ class Watch:
             source=turn.path.leaves_from,
             identity=self.identity,
             crowd=self.crowd,
-            ledger=_Ledger(self, turn.path),
-            heard=self.heard if turn.check.is_call else None,
+            ledger=self.calls.of(turn.path),
+            heard=self._heard if turn.check.is_call else None,
         )
 
-    def heard(self, heard: Heard) -> None:
-        """Take what a call shows the moment it shows it, late endings included."""
-        kind, wall = heard.seen.kind, self.world.clock.wall()
-        if kind is Kind.ANSWER:
-            self.store.note_answer(heard.call_id, heard.octets)
-        elif kind is Kind.ENDED:
-            how = str(heard.seen["how"])
-            self.store.close_call(heard.call_id, how, wall)
-            self._open_calls.discard(heard.call_id)
-            self._counters.calls_open(len(self._open_calls))
-            if heard.late:
-                self._counters.call_ended(heard.path.firewall.id, how)
-        elif kind is Kind.TEARDOWN_FAILED and heard.late:
-            self._counters.teardown_failed(heard.path.firewall.id)
-        elif kind is Kind.UNSAFE and heard.late:
+    def _heard(self, heard: Heard) -> None:
+        """Take what a call shows at once; an unsafe answer counts however late it comes."""
+        firewall = heard.path.firewall.id
+        self.calls.heard(heard.call_id, firewall, heard.seen, heard.octets, late=heard.late)
+        if heard.seen.kind is Kind.UNSAFE and heard.late:
+            wall = self.world.clock.wall()
             why = f"{heard.seen['why']}: {heard.seen.get('detail')}"
             self.permits.unsafe(heard.path, why, wall)
-            self.desk.unsafe(heard.path, why, wall, heard.path.vantage)
-
-    def ended_elsewhere(self, row: OpenCall, seen: Observation) -> None:
-        """Close the row of a recovered call whose path is no longer configured."""
-        if seen.kind is Kind.ENDED:
-            self.store.close_call(row.call_id, str(seen["how"]), self.world.clock.wall())
-            self._open_calls.discard(row.call_id)
-            self._counters.calls_open(len(self._open_calls))
-
-    async def enter_ledger(self, row: OpenCall, path: Path) -> None:
-        """Commit the row of a call; the INVITE leaves only after this returns."""
-        try:
-            await self.store.open_call(row, spacing_of(path))
-        except (CallsStopped, TooSoon) as refusal:
-            raise CallForbidden(str(refusal)) from refusal
-        self.adopt(row.call_id)
-
-    def _interval(self, turn: Turn) -> float:
-        """A check's own interval, or the PSAP's agreement where that is longer."""
-        if not turn.check.is_call or turn.path.psap.agreement is None:
-            return turn.check.every_s
-        return max(turn.check.every_s, spacing_of(turn.path) * turn.path.psap.agreement.turn[1])
+            self.desk.unsafe(heard.path, why, wall)
 
     def _retire(self, turn: Turn, *, forget: bool) -> None:
         """Stop a check; an attempt in flight goes on listening inside its pump."""
@@ -383,40 +292,3 @@ class Watch:
             turn.task.cancel()
         if forget:
             self.desk.forget(turn.path, turn.check)
-
-
-class _Ledger:
-    """A ``world.CallLedger`` for the calls of one path."""
-
-    def __init__(self, watch: Watch, path: Path) -> None:
-        self._watch, self._path = watch, path
-
-    async def open_call(self, row: OpenCall) -> None:
-        """Commit the row under this path's floor."""
-        await self._watch.enter_ledger(row, self._path)
-
-    def note_answer(self, call_id: str, octets: bytes) -> None:
-        """Keep the 2xx."""
-        self._watch.store.note_answer(call_id, octets)
-
-    def close_call(self, call_id: str, how: str, at: float) -> None:
-        """Note the end."""
-        self._watch.store.close_call(call_id, how, at)
-
-
-def _first_dues(runs: Iterable[Run], now: float) -> list[tuple[float, Run]]:
-    """When each run is first due: every check's paths evenly over its interval from now."""
-    by_check: dict[str, list[Run]] = {}
-    for run in runs:
-        by_check.setdefault(run[1].name, []).append(run)
-    dues = []
-    for nth, (_name, group) in enumerate(sorted(by_check.items())):
-        offset = (nth * 0.618034) % 1.0 / max(1, len(group))
-        at = phases([path.key for path, _check in group], group[0][1].every_s, offset)
-        dues += [(now + at[path.key], (path, check)) for path, check in group]
-    return sorted(dues, key=lambda due: due[0])
-
-
-def _set(future: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001 - the future's result
-    if not future.done():
-        future.set_result(value)

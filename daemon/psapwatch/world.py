@@ -183,7 +183,7 @@ class CallForbidden(Exception):
 
 
 class CallLedger(Protocol):
-    """Which test calls are open, on disk before they are on the wire."""
+    """Keeps test calls: on disk before they are on the wire."""
 
     async def open_call(self, row: OpenCall) -> None:
         """Commit the row; return only then.
@@ -192,14 +192,6 @@ class CallLedger(Protocol):
             CallForbidden: the call is not to be placed.
             Exception: the row was not committed within 1 s; the INVITE must not leave.
         """
-        ...
-
-    def note_answer(self, call_id: str, octets: bytes) -> None:
-        """Keep the 2xx of an open call."""
-        ...
-
-    def close_call(self, call_id: str, how: str, at: float) -> None:
-        """The call has ended; ``at`` is Unix seconds."""
         ...
 
 

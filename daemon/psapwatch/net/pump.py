@@ -34,7 +34,7 @@ class Pump:
 
     ``ledger`` commits the row of an INVITE before it leaves; raising stops the INVITE.
     ``heard`` is told every observation at once, also those that come after ``drive`` returned.
-    ``crowd`` is the set of pumps still alive: the daemon ends them when it stops.
+    ``crowd`` holds the pumps still alive, in order: the daemon ends them when it stops.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Pump:
         road: Road,
         call_id: str,
         *,
-        crowd: set[Pump],
+        crowd: dict[Pump, None],
         ledger: Ledger | None = None,
         heard: Heard | None = None,
     ) -> None:
@@ -82,7 +82,7 @@ class Pump:
     async def drive(self, machine: Machine, begin: Callable[[float], None] | None = None) -> None:
         """Start the machine and return when its attempt is over; listening goes on without us."""
         self._machine = machine
-        self._crowd.add(self)
+        self._crowd[self] = None
         (begin or machine.start)(self._loop.time())
         self._step()
         await asyncio.shield(self._done)
@@ -280,7 +280,7 @@ class Pump:
         return Observation(Kind.DISCARDED, now, {"why": why, "detail": bad.why, "source": source})
 
     def _close(self) -> None:
-        self._crowd.discard(self)
+        self._crowd.pop(self, None)
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None

@@ -42,7 +42,7 @@ class Errand:
     resolved: Resolved
     source: Source
     identity: Identity
-    crowd: set[Pump]
+    crowd: dict[Pump, None]
     ledger: CallLedger | None = None
     heard: Callable[[Heard], None] | None = None
     provisionals_allowed: frozenset[int] = frozenset({100})

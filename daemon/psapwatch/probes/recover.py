@@ -24,7 +24,7 @@ async def recover(
     row: OpenCall,
     path: Path | None,
     *,
-    crowd: set[Pump],
+    crowd: dict[Pump, None],
     heard: Callable[[Observation], None],
 ) -> str:
     """Begin to end one open call; returns ``""``, or why nothing can be done about it.
