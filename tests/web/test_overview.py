@@ -112,7 +112,7 @@ def test_a_tile_is_the_worst_of_a_psaps_paths_behind_one_firewall() -> None:
     assert (east.id, east.state, east.word) == ("tile:fw-east:ma-boston", "down", "Down")
     assert east.paths == "1 of 2 paths healthy"
     assert (west.state, west.paths) == ("up", "")
-    assert tiles(rows, {("ma-boston", "fw-west")}) == [west]
+    assert list(tiles(rows, {("ma-boston", "fw-west")})) == [west]
 
 
 def test_every_state_has_a_word_and_a_symbol() -> None:

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final
 
 from psapwatch.incident import Incident
@@ -24,7 +25,7 @@ PULSE_S: Final = 1.0
 """How often tiles and headline are brought up to date when something changed."""
 HEARTBEAT_S: Final = 5.0
 """And at least so often, so that a page can tell a quiet daemon from a dead one."""
-TILES_PER_EVENT: Final = 100
+TILES_PER_EVENT: Final = 50
 
 _RESET: Final = "event: reset\ndata: {}\n\n"
 
@@ -76,19 +77,20 @@ class Events:
         """Return the headline as an event: what a reader gets first."""
         return _text("overview", overview(self._view).to_json())
 
-    def pulse(self, now: float) -> None:
-        """Publish tiles and headline when they changed or a heartbeat is due; loop seconds."""
-        if not self._readers:
-            self._changed.clear()
-            return
-        if not self._due and now - self._beaten_at < HEARTBEAT_S:
+    def pulse(self, now: float) -> Iterator[None]:
+        """Publish tiles and headline when they changed or a heartbeat is due; loop seconds.
+
+        Goes on step by step, so that the loop can run between two.
+        """
+        changed, self._changed = self._changed, set()
+        is_due = self._due or now - self._beaten_at >= HEARTBEAT_S
+        if not self._readers or not is_due:
             return
         self._due, self._beaten_at = False, now
-        changed, self._changed = self._changed, set()
-        if changed:
-            shown = [tile.to_json() for tile in tiles(self._view.paths(), changed)]
-            for at in range(0, len(shown), TILES_PER_EVENT):
-                self._publish("tiles", {"tiles": shown[at : at + TILES_PER_EVENT]})
+        shown = tiles(self._view.paths(), changed) if changed else iter(())
+        while some := [tile.to_json() for tile in islice(shown, TILES_PER_EVENT)]:
+            self._publish("tiles", {"tiles": some})
+            yield
         self._send(self.now())
 
     async def run(self) -> None:
@@ -96,7 +98,8 @@ class Events:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(PULSE_S)
-            self.pulse(loop.time())
+            for _step in self.pulse(loop.time()):
+                await asyncio.sleep(0)
 
     def close(self) -> None:
         """End every reader's stream, so that shutdown need not wait for a browser."""

@@ -62,7 +62,7 @@ class Tile:
 
     def to_json(self) -> dict[str, Any]:
         """Return it for an event."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,21 +169,39 @@ def others(states: Counter[str]) -> str:
     return ", ".join(f"{states[state]} {WORDS[state].partition(',')[0].lower()}" for state in rest)
 
 
-def tiles(rows: Iterable[PathRow], only: Collection[tuple[str, str]] | None = None) -> list[Tile]:
-    """Return the tiles, in the order of the rows; ``only`` these (psap, firewall) pairs."""
+def tiles(
+    rows: Iterable[PathRow], only: Collection[tuple[str, str]] | None = None
+) -> Iterator[Tile]:
+    """Yield the tiles, firewall by firewall and the worst first; our own responders come last.
+
+    They are made one by one, so that whoever takes them can let the loop run in between.
+
+    Args:
+        rows: the paths.
+        only: these (psap, firewall) pairs, or all.
+    """
     grouped: dict[tuple[str, str], list[PathRow]] = {}
     for row in rows:
         if only is None or (row.psap, row.firewall) in only:
-            grouped.setdefault((row.psap, row.firewall), []).append(row)
-    return [_tile(group) for group in grouped.values()]
+            grouped.setdefault((row.firewall, row.psap), []).append(row)
+    for _key, group in sorted(grouped.items(), key=_place):
+        yield _tile(group)
+
+
+def _place(group: tuple[tuple[str, str], list[PathRow]]) -> tuple[str, bool, int]:
+    (firewall, psap), rows = group
+    return (firewall, psap in (REFERENCE, CONTROL), -max(badness(row.state) for row in rows))
 
 
 def badness(state: str) -> int:
     """Return how much a state asks for a look; unlike in a metric, not knowing does."""
-    return _LEAST_FIRST.index(state)
+    return _BADNESS[state]
 
 
-_LEAST_FIRST: Final = ("up", "unknown", "degraded", "muted", "suspect", "down")
+_BADNESS: Final = {
+    state: bad
+    for bad, state in enumerate(("up", "unknown", "degraded", "muted", "suspect", "down"))
+}
 
 
 def path_json(row: PathRow, *, checks: bool = True) -> dict[str, Any]:
