@@ -102,7 +102,9 @@ class Daemon:
     # ---- starting and stopping
 
     async def start(self, *, web: bool = True) -> Address | None:
-        """Adopt what was open, end the calls a killed daemon left, and begin; returns where the web is.
+        """Adopt what was open, end the calls a killed daemon left, and begin.
+
+        Returns where the web door listens.
 
         Raises:
             OSError: the web address cannot be used.
@@ -148,9 +150,7 @@ class Daemon:
 
     async def _open_door(self) -> Address:
         web = self.config.web
-        users = (
-            Users.of(pathlib.Path(web.users_file).read_text("utf-8")) if web.users_file else None
-        )
+        users = _users(web.users_file)
         app = make_app(
             self.board, self, self.metrics, self.events, users=users, lifecycle=web.lifecycle
         )
@@ -330,3 +330,12 @@ def _holds(scope: str, member: str, path: Path) -> bool:
     attributes = dict(path.psap.attributes) | dict(path.attributes)
     named = {"firewall": path.firewall.id, "psap": path.psap.id, "path": path.key, **attributes}
     return named.get(scope) == member
+
+
+def _users(file: str | None) -> Users | None:
+    """Read the web's users.
+
+    Raises:
+        OSError, ValueError: the file cannot be used.
+    """
+    return None if file is None else Users.of(pathlib.Path(file).read_text(encoding="utf-8"))

@@ -124,7 +124,7 @@ def _icmp(case: Case) -> Finding | None:
         return None
     for seen in case.evidence.of(Kind.ICMP):
         family, kind, code = seen["family"], seen["icmp_type"], seen["code"]
-        by = f"ICMPv{family} {kind}/{code} from {seen['offender']}"
+        by = f"ICMPv{family} {kind}/{code} from {seen['offender']}" if kind else str(seen["errno"])
         if (family, kind, code) in ADMIN_PROHIBITED:
             return (
                 Outcome.FAIL,
@@ -141,7 +141,7 @@ def _icmp(case: Case) -> Finding | None:
                 Plane.PATH,
                 f"too big for the path: {by}",
             )
-        if (family, kind) in _UNREACHABLE:
+        if (family, kind) in _UNREACHABLE or kind is None:  # an open stream tells only the errno
             return Outcome.FAIL, Cause.UNREACHABLE, Plane.PATH, f"unreachable: {by}"
     return None
 
@@ -156,6 +156,7 @@ _LOSSES: Final = {
     "reset": (Cause.EXPLICIT_REJECT, "the connection was reset in mid-transaction"),
     "closed": (Cause.SERVICE_UNAVAILABLE, "the far end closed the connection without an answer"),
     "timeout": (Cause.CALLS_BLOCKED, "the connection went silent"),
+    "framing": (Cause.MALFORMED_RESPONSE, "what came over the connection is no SIP"),
 }
 
 
@@ -273,7 +274,7 @@ def _teardown(case: Case) -> Finding | None:
 
 
 def _elsewhere(case: Case) -> Finding | None:
-    """The right branch from the wrong address is never sole proof (RFC 3261 18.1.2 asks no source)."""
+    """The right branch from the wrong address is never sole proof of the path."""
     final = case.final
     if final is None or final["from_peer"]:
         return None

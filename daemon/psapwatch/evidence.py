@@ -110,10 +110,7 @@ class Evidence:
 
     def last(self, kind: Kind) -> Observation | None:
         """Return the newest observation of a kind, if there is one."""
-        found = None
-        for found in self.of(kind):
-            pass
-        return found
+        return next((seen for seen in reversed(self.observations) if seen.kind is kind), None)
 
 
 def to_json(evidence: Evidence) -> dict[str, Any]:

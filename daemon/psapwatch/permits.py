@@ -45,7 +45,7 @@ class Permits:
 
     def __init__(self, store: Store) -> None:
         self.supervised = False
-        """Lifts one rule, that a PSAP must be commissioned: for the supervised first call itself."""
+        """Lifts one rule, that a PSAP must be commissioned: for the supervised first call."""
         self._store = store
         self._busy: set[str] = set()
         self._back_off: dict[str, tuple[float, float]] = {}  # psap -> (until wall, last length)
@@ -138,7 +138,7 @@ class Permits:
         return Permit("another vantage's turn", turn) if turn > 0 else None
 
     def unsafe(self, path: Path, why: str, wall: float) -> list[Stop]:
-        """Stop this PSAP, hold its firewall, and after a second PSAP within a day stop everything."""
+        """Stop this PSAP and hold its firewall; after a second PSAP within a day stop everything."""
         psap = path.psap.id
         self._held[path.firewall.id] = wall
         self._held_last[path.firewall.id] = wall

@@ -1,4 +1,4 @@
-"""The desk's ``Recorder``: results go to the store, the metrics, the board, the page and the sinks."""
+"""The desk's ``Recorder``: results go to the store, the metrics, the page and the sinks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from psapwatch.web.events import Events
 
 
 class Recorder:
-    """Keeps, counts, shows and tells. ``alive`` is called for every attempt that really finished."""
+    """Keeps, counts, shows and tells; ``alive`` is called for every attempt that finished."""
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ MESSAGES_PER_ATTEMPT = {"options": 2, "call": 7}
 
 
 def phases(keys: list[str], every_s: float, offset: float = 0.0) -> dict[str, float]:
-    """When in its interval each key's attempt is due: evenly, in the order of the sorted keys.
+    """When in its interval each key's attempt is due: evenly, in the sorted keys' order.
 
     ``offset`` (0..1) turns the whole ring, so that two checks of the same interval do not meet.
     """
@@ -26,7 +26,7 @@ def phases(keys: list[str], every_s: float, offset: float = 0.0) -> dict[str, fl
 
 
 def next_due(due: float, every_s: float, now: float) -> float:
-    """The next due time after ``now`` on the grid of ``due``: what was missed is not made up for."""
+    """The next time after ``now`` on the grid of ``due``: what was missed is not made up for."""
     if now < due + every_s:
         return due + every_s
     return due + every_s * (math.floor((now - due) / every_s) + 1)
@@ -41,8 +41,8 @@ def call_spacing_s(agreement: Agreement) -> float:
 def wait_for_turn_s(agreement: Agreement, wall: float) -> float:
     """Seconds until this vantage's wall-clock slot: ``turn: 1/2`` never meets ``turn: 2/2``.
 
-    Slots are ``every_s`` long and owned in rotation; a call may begin in the first half of its slot,
-    so that it has ended before the next vantage's begins.
+    Slots are ``every_s`` long and owned in rotation; a call may begin in the first half of its
+    slot, so that it has ended before the next vantage's begins.
     """
     mine, of = agreement.turn
     if of == 1:
@@ -71,7 +71,7 @@ class Bucket:
         return max(0.0, missing / self.rate)
 
     def take(self, tokens: float, now: float) -> None:
-        """Take ``tokens``; the level may go below zero where one attempt is larger than the depth."""
+        """Take ``tokens``; an attempt larger than the depth takes the level below zero."""
         self._fill(now)
         self.level -= tokens
 

@@ -112,9 +112,9 @@ def wanted_psaps(ground: Ground, look: Look, is_covered: Callable[[str], bool]) 
     for (key, kind), standing in look.best.items():
         since = standing.failing_since
         settled = since is not None and look.now >= since + SETTLE_S
-        if standing.state is State.DOWN and settled and not ground.is_ours(key):
-            if not is_covered(key):
-                down.setdefault(ground.paths[key].psap.id, {})[key] = kind
+        is_down = standing.state is State.DOWN and settled and not ground.is_ours(key)
+        if is_down and not is_covered(key):
+            down.setdefault(ground.paths[key].psap.id, {})[key] = kind
     return [want for psap, kinds in down.items() for want in _of_psap(ground, look, psap, kinds)]
 
 

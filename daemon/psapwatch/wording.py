@@ -1,4 +1,4 @@
-"""The one sentence of an alert: what failed of what was tried, through what, since when, what works."""
+"""The sentence of an alert: what failed of what was tried, since when, what still works."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def store_to_read(config: Config) -> Store:
 
 
 def store_to_change(config: Config) -> Store:
-    """The configuration's store for a command's change; the daemon takes it over within a second."""
+    """The store for a command's change; a running daemon takes it over within a second."""
     try:
         return Store(config.store.path, Inline())
     except Unusable as why:

@@ -32,7 +32,7 @@ def incidents() -> None:
 @CONFIG
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
-def list_(file: str, limit: int, as_json: bool) -> None:  # noqa: FBT001 - click's flag
+def list_(file: str, limit: int, as_json: bool) -> None:
     """List the newest incidents, newest first.
 
     \b

@@ -97,7 +97,7 @@ async def _serve(config: Config, shard: tuple[int, int]) -> int:
         raise Failed(str(why)) from None
     daemon = Daemon(
         config,
-        system_world(dns_servers=[str(server.host) for server in config.dns.servers]),
+        system_world(dns_servers=config.dns.servers),
         store,
         shard=shard,
         systemd=Systemd.of(os.environ, os.getpid()),

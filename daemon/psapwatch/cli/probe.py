@@ -46,8 +46,12 @@ _LINGER_S: Final = 4.0
 @click.option("--config", "file", metavar="FILE", help="Probe a path of this configuration.")
 @click.option("--json", "as_json", is_flag=True, help="Print evidence and verdict as JSON.")
 def probe(
-    uri: str, kind: str, transport: TransportName | None, file: str | None, as_json: bool
-) -> None:  # noqa: FBT001 - click's flag
+    uri: str,
+    kind: str,
+    transport: TransportName | None,
+    file: str | None,
+    as_json: bool,
+) -> None:
     """Make one attempt at URI now: exit 0 ok, 1 degraded, 2 failed, 3 inconclusive.
 
     Anybody may be asked with OPTIONS. A call is placed only on a commissioned path of a
@@ -84,10 +88,10 @@ async def one_attempt(
 ) -> tuple[Evidence, Verdict]:
     """Make one attempt under the ledger, floor and budgets of a configuration.
 
-    ``supervised`` lifts only the rule that a PSAP must be commissioned; ``wait`` waits for the floor.
+    ``supervised`` lifts only the rule that a PSAP must be commissioned; ``wait`` waits for the
+    floor.
     """
-    servers = [server.host for server in config.dns.servers]
-    daemon = Daemon(config, system_world(dns_servers=servers), store)
+    daemon = Daemon(config, system_world(dns_servers=config.dns.servers), store)
     daemon.watch.run((), config.firewalls)
     daemon.watch.permits.supervised = supervised
     try:

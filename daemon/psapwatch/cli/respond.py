@@ -44,8 +44,14 @@ _SCRIPT = "multipart"
     help="Requests a second from one source.",
 )
 def respond(
-    listen: str, transports: tuple[TransportName, ...], name: str, cert: str | None, key: str | None, ca: str | None, per_source: float
-) -> None:  # fmt: skip
+    listen: str,
+    transports: tuple[TransportName, ...],
+    name: str,
+    cert: str | None,
+    key: str | None,
+    ca: str | None,
+    per_source: float,
+) -> None:
     """Answer OPTIONS and test calls (RFC 6881 15); any INVITE that is not to a test URN gets 404.
 
     \b

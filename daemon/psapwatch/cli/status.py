@@ -26,7 +26,7 @@ _WORST_FIRST: Final = ("down", "suspect", "muted", "degraded", "unknown", "up")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the API's answer.")
 @click.option("--all", "everything", is_flag=True, help="Healthy paths too.")
-def status(url: str, as_json: bool, everything: bool) -> None:  # noqa: FBT001 - click's flags
+def status(url: str, as_json: bool, everything: bool) -> None:
     """Show what the daemon says now; exit 0 when calls get through, 2 when they do not.
 
     \b
@@ -77,9 +77,8 @@ def _print(answer: dict[str, Any], *, everything: bool) -> None:
             )
         console.print(table)
     for incident in answer.get("incidents", ()):
-        console.print(
-            f"[bold]{incident.get('alertname')}[/bold] {incident.get('id')}: {incident.get('summary')}"
-        )
+        alert, number = incident.get("alertname"), incident.get("id")
+        console.print(f"[bold]{alert}[/bold] {number}: {incident.get('summary')}")
 
 
 def _time(since: object) -> str:

@@ -69,7 +69,7 @@ class Answering:
             host, port = self._socket.get_extra_info("sockname")[:2]
         else:
             context = server_context(self._tls) if self.transport == "tls" and self._tls else None
-            self._server = await asyncio.start_server(
+            self._server = await asyncio.start_server(  # noqa: TID251 - the answering side's own door
                 self._serve, where.host, where.port, ssl=context
             )
             host, port = self._server.sockets[0].getsockname()[:2]

@@ -53,7 +53,7 @@ class Pump:
         self.last_arrival = b""
         self.flow: Flow | None = None
         self.is_call = ledger is not None
-        self._network, self._resolver, self._road, self._call_id = network, resolver, road, call_id
+        self._network, self._resolver, self.road, self._call_id = network, resolver, road, call_id
         self._crowd, self._ledger, self._heard = crowd, ledger, heard
         self._loop = asyncio.get_running_loop()
         self.began = self._loop.time()
@@ -70,7 +70,7 @@ class Pump:
     async def open(self, patience_s: float, local_port: int = 0) -> Flow | None:
         """Open the flow; its phases and failures become observations."""
         self.flow = await self._network.open(
-            self._road,
+            self.road,
             self._call_id,
             self,
             local_port=local_port,
@@ -107,7 +107,7 @@ class Pump:
         self.last_arrival = arrival.octets
         self._keep("in", arrival.source, arrival.octets, arrival.arrived_at)
         try:
-            message = parse(arrival.octets, stream=self._road.transport != "udp")
+            message = parse(arrival.octets, stream=self.road.transport != "udp")
         except Malformed as bad:
             self._machine.malformed(
                 arrival.octets, self._unreadable(bad, arrival, now), now, arrival.source
@@ -204,8 +204,8 @@ class Pump:
 
     def _send_to(self, octets: bytes, to: Address) -> None:
         self._keep("out", to, octets, self._loop.time())
-        elsewhere = to != self._road.peer
-        if self.flow is not None and (not elsewhere or self._road.transport == "udp"):
+        elsewhere = to != self.road.peer
+        if self.flow is not None and (not elsewhere or self.road.transport == "udp"):
             self.flow.send(octets, to if elsewhere else None)
         elif (flow := self._further.get(to)) is not None:
             flow.send(octets)
@@ -215,25 +215,25 @@ class Pump:
     def _address(self, uri: str | None) -> Address | str:
         """The numeric address of a next hop, or its URI where a look-up is needed."""
         if uri is None:
-            return self._road.peer
+            return self.road.peer
         try:
             where = parse_uri(uri)
         except BadUri:
-            return self._road.peer
+            return self.road.peer
         host = where.host.strip("[]")
-        secure = self._road.transport == "tls"
+        secure = self.road.transport == "tls"
         if host and host.replace(".", "").isdigit() or ":" in host:
             return Address(host, where.port or (5061 if secure else 5060))
         return uri
 
     async def _look_up(self, send: Send, uri: str) -> None:
-        found = await self._resolver.resolve(uri, self._road.transport)
-        self._send_to(send.octets, found.legs[0] if found.legs else self._road.peer)
+        found = await self._resolver.resolve(uri, self.road.transport)
+        self._send_to(send.octets, found.legs[0] if found.legs else self.road.peer)
 
     async def _connect(self, octets: bytes, to: Address) -> None:
         """Open a way to another next hop, or to the same one after its connection was lost."""
         road = Road(
-            self._road.transport, self._road.source, to, self._road.server_name, self._road.tls
+            self.road.transport, self.road.source, to, self.road.server_name, self.road.tls
         )
         flow = await self._network.open(
             road, self._call_id, _Bystander(self), patience_s=4.0, is_call=self.is_call

@@ -80,6 +80,12 @@ async def attempt(
     else:
         leg = str(errand.leg)
         road = _road(path, errand, errand.leg)
+
+        def tell(seen: Observation) -> None:
+            if errand.heard is not None:
+                octets, late = pump.last_arrival, is_closed
+                errand.heard(Heard(path, errand.check, call_id, seen, octets, late))
+
         pump = Pump(
             world.network,
             world.resolver,
@@ -87,15 +93,9 @@ async def attempt(
             call_id,
             crowd=errand.crowd,
             ledger=_ledger(world, path, errand, call_id) if errand.check.is_call else None,
-            heard=lambda seen: tell(seen),
+            heard=tell,
         )
-
-        def tell(seen: Observation) -> None:
-            if errand.heard is not None:
-                octets, late = pump.last_arrival, is_closed
-                errand.heard(Heard(path, errand.check, call_id, seen, octets, late))
-
-        await _drive(world, pump, road, path, errand, call_id, build)
+        await _drive(world, pump, path, errand, call_id, build)
         is_closed = True
         seen += pump.observations
         packets = tuple(pump.transcript)
@@ -120,7 +120,6 @@ async def attempt(
 async def _drive(
     world: World,
     pump: Pump,
-    road: Road,
     path: Path,
     errand: Errand,
     call_id: str,
@@ -131,14 +130,14 @@ async def _drive(
         return
     setting = Setting(
         caller=caller_of(
-            road,
+            pump.road,
             flow.local,
             errand.identity,
             call_id,
             world.entropy.token(8),
             secure=(path.next_hop or path.uri).startswith("sips:"),
         ),
-        peer=road.peer,
+        peer=pump.road.peer,
         path=path,
         errand=errand,
         reliable=TRANSPORTS[path.transport].reliable,
