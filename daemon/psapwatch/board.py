@@ -8,8 +8,9 @@ from typing import Final
 
 from psapwatch.detection import State
 from psapwatch.endpoint import Check, Path
-from psapwatch.evidence import Evidence, Kind
+from psapwatch.evidence import Evidence
 from psapwatch.incident import Incident
+from psapwatch.phases import phases_of
 from psapwatch.store.store import Store
 from psapwatch.verdict import Verdict
 from psapwatch.web.view import CheckRow, MaintenanceRow, PathRow
@@ -62,7 +63,6 @@ class Board:
         row = self._kept.get(path.key)
         if row is None or check.name not in row.checks:
             return
-        final = evidence.last(Kind.RESPONSE)
         passed = verdict.passed
         before = row.checks[check.name]
         row.checks[check.name] = replace(
@@ -72,7 +72,7 @@ class Board:
             why=verdict.why,
             last_attempt_at=evidence.started_at,
             last_pass_at=evidence.started_at if passed else before.last_pass_at,
-            response_s=float(final["phase_s"] or 0.0) if final else None,
+            response_s=phases_of(evidence).get("final"),
             last_failure=evidence.attempt_id if verdict.failed else before.last_failure,
             last_pass=evidence.attempt_id if passed else before.last_pass,
         )

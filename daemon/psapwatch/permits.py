@@ -138,7 +138,7 @@ class Permits:
         return Permit("another vantage's turn", turn) if turn > 0 else None
 
     def unsafe(self, path: Path, why: str, wall: float) -> list[Stop]:
-        """Stop this PSAP and hold its firewall; after a second PSAP within a day stop everything."""
+        """Stop this PSAP and hold its firewall; a second PSAP within a day stops everything."""
         psap = path.psap.id
         self._held[path.firewall.id] = wall
         self._held_last[path.firewall.id] = wall

@@ -119,7 +119,7 @@ def wanted_psaps(ground: Ground, look: Look, is_covered: Callable[[str], bool]) 
 
 
 def common_cause(by_kind: Mapping[str, Sequence[Standing]], since: float) -> Cause:
-    """The cause that most failing standings name; silent calls beside passing OPTIONS are a pattern.
+    """The cause that most failing standings name; silent calls beside passing OPTIONS say more.
 
     One attempt alone never says ``invite_blocked``: it takes OPTIONS of the same domain that pass
     after the calls began to fail. ICMP is rate-limited: one prohibition explains much silence.

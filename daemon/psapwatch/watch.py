@@ -57,7 +57,7 @@ class Counters(CallCounters, Protocol):
 class Watch:
     """Runs every check on its paths until it is stopped."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the parts of a daemon, general to specific
         self,
         world: World,
         identity: Identity,
@@ -111,7 +111,7 @@ class Watch:
             pump.end()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_s
-        while self.calls and loop.time() < deadline:
+        while self.calls and loop.time() < deadline:  # noqa: ASYNC110 - bounded, once, at the end
             await asyncio.sleep(0.02)
         left = len(self.calls)
         for pump in list(self.crowd):
@@ -164,7 +164,7 @@ class Watch:
                 self._log.exception("review failed by our own fault")
 
     async def _may(self, turn: Turn, *, hurried: bool) -> bool:
-        """Whether a call is permitted now; one that only has to wait waits, unless it was hurried."""
+        """Whether a call is permitted now; one that has to wait waits, unless it was hurried."""
         if not turn.check.is_call:
             return True
         while True:
@@ -225,7 +225,7 @@ class Watch:
         path, check, kind = turn.path, turn.check, turn.check.settings.kind
         budget = self._budgets[path.firewall.id]
         loop = asyncio.get_running_loop()
-        while (wait_s := budget.wait_s(kind, loop.time())) > 0:
+        while (wait_s := budget.wait_s(kind, loop.time())) > 0:  # noqa: ASYNC110 - a token bucket
             await asyncio.sleep(wait_s)
         budget.enter(kind, loop.time())
         wall = self.world.clock.wall()
