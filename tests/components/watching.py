@@ -1,4 +1,4 @@
-"""Configuration files for the daemon under test: what to watch, as often as a short test needs."""
+"""What the daemon under test is to watch, as often as a short test needs, and what came of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import yaml
+
+from components.daemon import Daemon
 
 FIREWALL: Final = "fw-east"
 OPTIONS: Final = {"probe": "options", "every": "1s", "give_up_after": "900ms"}
@@ -47,6 +49,19 @@ def watching(
         **sections,
     }
     return yaml.dump(settings, Dumper=_InFull, sort_keys=False)
+
+
+def outcomes(daemon: Daemon, labels: Mapping[str, str] | None = None) -> dict[str, int]:
+    """Return how many attempts had which outcome, from one scrape; those that never came left out.
+
+    Two scrapes must not be compared with each other: attempts go on between them.
+    """
+    found: dict[str, int] = {}
+    for name, count in daemon.samples("psapwatch_attempts_total", labels).items():
+        outcome = dict(label.split("=", 1) for label in name.split(","))["outcome"]
+        if count:
+            found[outcome] = found.get(outcome, 0) + int(count)
+    return found
 
 
 class _InFull(yaml.SafeDumper):
