@@ -19,7 +19,7 @@ from psapwatch.store.ledger import (
     TooSoon,
 )
 from psapwatch.store.runner import Inline, WriterThread
-from store.material import INVITE, NOON, call, opened
+from store.material import FAILED, INVITE, NOON, attempt, call, opened
 
 RUNNERS = pytest.mark.parametrize("run", [Inline, WriterThread])
 STOP = Stop("ma-boston", "operator", "kitchen fire", "ann", NOON)
@@ -155,6 +155,26 @@ def test_a_locked_store_lets_no_invite_leave(database: Path) -> None:
 
     asyncio.run(scene())
     assert {row[0] for row in rows(database, "SELECT how FROM calls")} <= {None, NOT_SENT}
+
+
+def test_a_busy_loop_does_not_starve_the_ledger(database: Path) -> None:
+    """A loop that always has work, a millisecond at a time, still gets its row in good time."""
+
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        async with opened(database, WriterThread()) as store:
+            placing = asyncio.create_task(store.open_call(call()))
+            give_up_at = loop.time() + LEDGER_S
+            while not placing.done():
+                store.record_attempt(attempt(), FAILED)
+                busy_until = loop.time() + 0.001
+                while loop.time() < busy_until:
+                    pass
+                await asyncio.sleep(0)
+            assert loop.time() < give_up_at
+            await placing
+
+    asyncio.run(scene())
 
 
 def test_a_row_that_comes_too_late_ends_by_itself(database: Path) -> None:

@@ -210,7 +210,7 @@ def _wants_retry(delivery: Delivery) -> bool:
     return delivery.retry
 
 
-def _last_result(state: RetryCallState) -> Any:  # noqa: ANN401 - what the attempt returned
+def _last_result(state: RetryCallState) -> Any:
     assert state.outcome
     return state.outcome.result()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading  # noqa: TID251 - the buffer is shared with the writer's own thread
-import zlib
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Final, final
@@ -15,6 +15,7 @@ import structlog
 
 from psapwatch import evidence as evidence_words
 from psapwatch.evidence import Evidence, Packet
+from psapwatch.store import bulk
 from psapwatch.store.redact import redact_transcript, redacted
 from psapwatch.store.runner import Runner
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
@@ -36,7 +37,6 @@ log = structlog.get_logger("psapwatch.store")
 Attempt = tuple[Evidence, Verdict]
 Series = tuple[str, str, str, str, str, str]
 
-_OUR_FAULT: Final = (TypeError, ValueError, OverflowError, sqlite3.ProgrammingError)
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 _SERIES: Final = ("psap", "path", "firewall", "transport", "check", "probe")
 _PLAIN: Final = ("leg", "source", "call_id", "v")
@@ -44,8 +44,8 @@ _WANTED: Final = {None: (0, 1), False: (0,), True: (1,)}
 _INSERT: Final = (
     "INSERT INTO attempts (series, id, failed, started_at, duration_s, outcome, cause, plane, why,"
     " leg, source, call_id, v, observations, transcript)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_INSERT_LAST: Final = "INSERT OR REPLACE INTO last_passes (series, id, transcript)"
 _SELECT: Final = (
     'SELECT psap, path, firewall, transport, "check", probe, leg, source, call_id, v,'
     " attempts.id, started_at, duration_s, outcome, cause, plane, why, observations,"
@@ -63,9 +63,21 @@ def _series_of(evidence: Evidence) -> Series:
     )
 
 
-def _pack(transcript: list[Any]) -> bytes:
-    # Repeats of one message compress to almost nothing; level 1 is fast and good enough.
-    return zlib.compress(_encode(transcript).encode(), 1)
+def _pack(transcript: list[list[Any]]) -> str:
+    """Write a transcript with each message once, however often it was repeated.
+
+    Not compressed: zlib gives the interpreter's lock away at each call, see ``bulk``.
+    """
+    messages: dict[str, int] = {}
+    packets = [
+        [*packet, messages.setdefault(octets, len(messages))] for *packet, octets in transcript
+    ]
+    return _encode({"messages": list(messages), "packets": packets})
+
+
+def _unpack(text: str) -> list[list[Any]]:
+    packed = json.loads(text)
+    return [[*packet, packed["messages"][number]] for *packet, number in packed["packets"]]
 
 
 @dataclass(slots=True)
@@ -82,22 +94,26 @@ class Flush:
         if self.rows is None:
             self.rows, self.passes = self.buffer.take()
         self.fresh.clear()
-        for seen, verdict in self.rows:
-            try:
-                connection.execute(_INSERT, self._row(connection, seen, verdict))
-            except _OUR_FAULT as fault:  # one attempt that cannot be written spoils no other
-                self.buffer.lose_fault(seen.attempt_id, fault)
-        connection.executemany(
-            "INSERT OR REPLACE INTO last_passes (series, id, transcript) VALUES (?, ?, ?)",
+        bulk.insert(connection, _INSERT, self._encoded(connection), self._spoilt)
+        transcripts = (
             (
-                (
-                    self._series(connection, _series_of(each)),
-                    each.attempt_id,
-                    _pack(evidence_words.to_json(redacted(each))["transcript"]),
-                )
-                for each in self.passes
-            ),
+                self._series(connection, _series_of(each)),
+                each.attempt_id,
+                _pack(evidence_words.to_json(redacted(each))["transcript"]),
+            )
+            for each in self.passes
         )
+        bulk.insert(connection, _INSERT_LAST, transcripts, self._spoilt)
+
+    def _encoded(self, connection: sqlite3.Connection) -> Iterator[list[Any]]:
+        for seen, verdict in self.rows or ():
+            try:
+                yield self._row(connection, seen, verdict)
+            except bulk.OUR_FAULT as fault:  # one attempt that cannot be written spoils no other
+                self._spoilt((0, seen.attempt_id), fault)
+
+    def _spoilt(self, row: bulk.Row, fault: Exception) -> None:
+        self.buffer.lose_fault(row[1], fault)
 
     def committed(self) -> None:
         """Remember the series that are on disk now."""
@@ -225,7 +241,7 @@ def read(row: tuple[Any, ...]) -> Attempt:
     plain["attempt_id"], plain["started_at"], plain["duration_s"] = row[10:13]
     outcome, cause, plane, why = row[13:17]
     plain["observations"] = json.loads(row[17])
-    plain["transcript"] = json.loads(zlib.decompress(row[18])) if row[18] else []
+    plain["transcript"] = _unpack(row[18]) if row[18] else []
     return (
         evidence_words.from_json(plain),
         Verdict(Outcome(outcome), Cause(cause), Plane(plane), why),

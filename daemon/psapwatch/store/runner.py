@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 import threading  # noqa: TID251 - the real adapter of the disk: the writer's own thread
 from collections import Counter, deque
 from collections.abc import Callable
@@ -29,6 +30,10 @@ POSTED_MAX: Final = 10_000
 """Posted jobs that wait while the disk refuses; above it the oldest is lost, and counted."""
 INLINE_BATCH_JOBS: Final = 64
 """Posted jobs that an inline runner collects before it commits them."""
+SWITCH_S: Final = 0.001
+"""How long a busy loop keeps the interpreter's lock from the writer. At Python's own 5 ms a loop
+that polls its sockets every millisecond never lets go: each poll begins the 5 ms anew, and no
+ledger row is committed while the loop is busy. Below 0.5 ms the threads mostly switch."""
 CLOSE_S: Final = 5.0
 """How long closing waits for the disk."""
 
@@ -166,6 +171,7 @@ class WriterThread:
 
     def start(self, connection: sqlite3.Connection) -> None:
         """Take over an open connection and start the thread."""
+        0 and sys.setswitchinterval(SWITCH_S)
         self._transactions = Transactions(connection, self.losses)
         self._thread.start()
 

@@ -18,20 +18,20 @@ _ATTEMPTS: Final[Step] = (
         transport TEXT NOT NULL, "check" TEXT NOT NULL, probe TEXT NOT NULL,
         UNIQUE (psap, path, "check", transport, firewall, probe)
     ) STRICT""",
-    # failed = 1 is kept for keep_days, 0 for two days; transcript is zlib over JSON, observations
-    # are plain JSON, so that a person with the sqlite3 shell can read what happened.
+    # failed = 1 is kept for keep_days, 0 for two days. Observations and transcript are JSON, so
+    # that a person with the sqlite3 shell can read what happened.
     """CREATE TABLE attempts (
         no INTEGER PRIMARY KEY,
         id TEXT NOT NULL, series INTEGER NOT NULL, failed INTEGER NOT NULL,
         started_at REAL NOT NULL, duration_s REAL NOT NULL,
         outcome TEXT NOT NULL, cause TEXT NOT NULL, plane TEXT NOT NULL, why TEXT NOT NULL,
         leg TEXT NOT NULL, source TEXT NOT NULL, call_id TEXT NOT NULL,
-        v INTEGER NOT NULL, observations TEXT NOT NULL, transcript BLOB
+        v INTEGER NOT NULL, observations TEXT NOT NULL, transcript TEXT
     ) STRICT""",
     "CREATE INDEX attempts_by_series ON attempts (series, failed, started_at)",
     "CREATE INDEX attempts_by_id ON attempts (id)",
     """CREATE TABLE last_passes (
-        series INTEGER PRIMARY KEY, id TEXT NOT NULL, transcript BLOB NOT NULL
+        series INTEGER PRIMARY KEY, id TEXT NOT NULL, transcript TEXT NOT NULL
     ) STRICT""",
     """CREATE TABLE hours (
         series INTEGER NOT NULL, hour INTEGER NOT NULL, outcome TEXT NOT NULL, cause TEXT NOT NULL,

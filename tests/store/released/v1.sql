@@ -8,7 +8,7 @@ CREATE TABLE attempts (
         started_at REAL NOT NULL, duration_s REAL NOT NULL,
         outcome TEXT NOT NULL, cause TEXT NOT NULL, plane TEXT NOT NULL, why TEXT NOT NULL,
         leg TEXT NOT NULL, source TEXT NOT NULL, call_id TEXT NOT NULL,
-        v INTEGER NOT NULL, observations TEXT NOT NULL, transcript BLOB
+        v INTEGER NOT NULL, observations TEXT NOT NULL, transcript TEXT
     ) STRICT;
 INSERT INTO "attempts" VALUES(1,'attempt-1',1,0,1718712000.0,0.012,'pass','none','signalling','answered as expected','198.51.100.7:5060','192.0.2.10:20001','call-1@boston-a',1,'[["sent",0.001,{"method":"OPTIONS","nth":1,"size":420}],["response",0.012,{"code":200,"method":"OPTIONS","late":false}]]',NULL);
 CREATE TABLE audit (
@@ -49,9 +49,9 @@ CREATE TABLE incidents (
     ) STRICT;
 INSERT INTO "incidents" VALUES('incident-1',1718712010.0,NULL,'','{"id":"incident-1","alertname":"CallsBlocked","severity":"page","vantage":"boston-a","scope":"firewall","member":"fw-east","psap":"","firewall":"fw-east","cause":"calls_blocked","summary":"10 of 10 test calls through fw-east failed","opened_at":1718712010.0,"first_failure_at":1718712000.0,"last_pass_at":1718711995.0,"closed_at":null,"changed_at":0.0,"changes":0,"acknowledged":"","merged_into":"","affected":["ma-boston","ma-quincy"],"unaffected":[],"untested":[],"evidence":{"failed":10,"tried":10,"control":"pass"}}');
 CREATE TABLE last_passes (
-        series INTEGER PRIMARY KEY, id TEXT NOT NULL, transcript BLOB NOT NULL
+        series INTEGER PRIMARY KEY, id TEXT NOT NULL, transcript TEXT NOT NULL
     ) STRICT;
-INSERT INTO "last_passes" VALUES(1,'attempt-1',X'78018B8E36D0333030D451CA2F2D51D25132B4B4D03335D4333430D033B732353033008A85183A8506875AFA87563A552546389A45063B8504873996F9669A94BB04E6FB39A7DBDA2AC5EA800C3234D251CACCC3614EA8414EA04F9567A9AFB363A5AF8B637A88413150AF81B7526C2C00F58522F4');
+INSERT INTO "last_passes" VALUES(1,'attempt-1','{"messages":["T1BUSU9OUyBzaXA6YSBTSVAvMi4wDQoNCg==","U0lQLzIuMCAyMDAgT0sNCg0K"],"packets":[[0.001,"out","198.51.100.7:5060",0],[0.012,"in","198.51.100.7:5060",1]]}');
 CREATE TABLE outbox (
         no INTEGER PRIMARY KEY, sink TEXT NOT NULL, incident TEXT NOT NULL,
         status TEXT NOT NULL, at REAL NOT NULL, body TEXT NOT NULL,
