@@ -29,12 +29,12 @@ test: packages setup  ## every test, the live ones included; ARGS='-k name' for 
 check: packages setup lint types test seeds examples rules  ## what CI asks for before a change goes in
 
 format: setup  ## write the files as the formatter wants them
-	@$(BIN)/ruff format daemon tests
-	@$(BIN)/ruff check --fix daemon tests
+	@$(BIN)/ruff format daemon tests deploy/grafana
+	@$(BIN)/ruff check --fix daemon tests deploy/grafana
 
 lint: setup
-	@$(BIN)/ruff format --check daemon tests
-	@$(BIN)/ruff check daemon tests
+	@$(BIN)/ruff format --check daemon tests deploy/grafana
+	@$(BIN)/ruff check daemon tests deploy/grafana
 
 types: setup
 	@$(BIN)/mypy
@@ -52,7 +52,7 @@ examples: setup  # the documented configuration loads
 	@for file in $(wildcard config/*.yml); do $(BIN)/psapwatch check-config --config $$file || exit 1; done
 
 rules: packages  # Prometheus and Alertmanager read what is shipped
-	@for file in $(wildcard deploy/prometheus/*_test.yml); do promtool test rules $$file || exit 1; done
+	@for file in $(wildcard deploy/prometheus/tests/*.yml); do promtool test rules $$file || exit 1; done
 	@for file in $(wildcard deploy/alertmanager/*.yml); do amtool check-config $$file || exit 1; done
 
 clean:  ## everything that make made
