@@ -6,20 +6,27 @@ A machine takes messages, errors and ``now``, and gives back octets, observation
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from psapwatch.endpoint import Address
 from psapwatch.evidence import Fact, Kind, Observation
-from psapwatch.sip.transaction import Happened
+from psapwatch.sip.transaction import ClientTransaction, Happened
 from psapwatch.sip.uri import Via
-from psapwatch.sip.wire import Message, Request, Response
+from psapwatch.sip.wire import Message, Response
 
 REMOTE_TEXT_MAX: Final = 120
 """Octets of far-end text kept in a fact; the transcript has the rest."""
 
-_ICMP_IGNORED: Final = frozenset({(4, 11, None), (4, 4, None), (6, 3, None), (4, 3, 4), (6, 2, None)})
+LEDGER: Final = "ledger"
+"""``error`` of the LOCAL_ERROR that says: the row of ``ledger_due`` could not be written."""
+
+_ICMP_IGNORED: Final = frozenset(
+    {(4, 11, None), (4, 4, None), (6, 3, None), (4, 3, 4), (6, 2, None)}
+)
 """RFC 3261 18.4: TTL exceeded and source quench SHOULD be ignored; "too big" is only noted."""
+_LOSSES: Final = frozenset({Kind.CONNECTION_LOST, Kind.TLS_FAILED, Kind.CONNECT_FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,43 @@ class Machine(Protocol):
         ...
 
 
+class Output:
+    """What a machine wants sent and told, in order, until the pump takes it."""
+
+    def __init__(self) -> None:
+        self._sends: list[Send] = []
+        self._events: deque[Observation] = deque()
+
+    def see(self, kind: Kind, now: float, **facts: Fact) -> None:
+        """Tell an observation."""
+        self._events.append(Observation(kind, now, facts))
+
+    def tell(self, seen: Observation) -> None:
+        """Tell an observation that somebody else made."""
+        self._events.append(seen)
+
+    def send(self, octets: bytes, uri: str | None = None) -> None:
+        """Send one message."""
+        self._sends.append(Send(octets, uri))
+
+    def flush(self, transaction: ClientTransaction, now: float, uri: str | None = None) -> None:
+        """Send what a transaction has to send, and tell each transmission of its request."""
+        for octets in transaction.data_to_send():
+            if octets is transaction.octets:
+                method, nth = transaction.method, transaction.sends
+                self.see(Kind.SENT, now, method=method, nth=nth, size=len(octets))
+            self.send(octets, uri)
+
+    def data_to_send(self) -> list[Send]:
+        """Hand over what is to be sent now."""
+        sends, self._sends = self._sends, []
+        return sends
+
+    def next_event(self) -> Observation | None:
+        """Hand over the oldest observation not yet taken."""
+        return self._events.popleft() if self._events else None
+
+
 def is_hard(seen: Observation) -> bool:
     """Whether a transport error ends the hope for an answer (RFC 3261 18.4)."""
     if seen.kind is not Kind.ICMP:
@@ -91,26 +135,38 @@ def is_hard(seen: Observation) -> bool:
     return not {(family, kind, None), (family, kind, code)} & _ICMP_IGNORED
 
 
-def sent(method: str, nth: int, size: int, now: float) -> Observation:
-    """One transmission of a request."""
-    return Observation(Kind.SENT, now, {"method": method, "nth": nth, "size": size})
+def is_loss(seen: Observation) -> bool:
+    """Whether the way that the request went is gone, so that no answer can come back over it."""
+    return seen.kind in _LOSSES
+
+
+def is_refusal(seen: Observation) -> bool:
+    """Whether the ledger said no to ``ledger_due``: its INVITE must not leave."""
+    return seen.kind is Kind.NOT_TRIED or (
+        seen.kind is Kind.LOCAL_ERROR and seen.get("error") == LEDGER
+    )
 
 
 def response_seen(
-    happened: Happened, method: str, first_sent_at: float, source: Address, peer: Address, *, late: bool
+    happened: Happened,
+    transaction: ClientTransaction,
+    source: Address,
+    peer: Address,
+    *,
+    late: bool,
 ) -> Observation:
     """What a response said and who seems to have said it; never what that means."""
     response = happened.response
-    assert response is not None  # noqa: S101 - PASS always carries one
+    assert response is not None, "only a response is delivered"
     facts: dict[str, Fact] = {
         "code": response.code,
-        "method": method,
+        "method": transaction.method,
         "source": str(source),
         "from_peer": source == peer,
         "server": _text(response.header("Server") or response.header("User-Agent")),
         "contact": _text(response.header("Contact")),
-        "to_tag": response.to_tag[:REMOTE_TEXT_MAX],
-        "phase_s": max(0.0, happened.arrived_at - first_sent_at),
+        "to_tag": _text(response.to_tag),
+        "phase_s": max(0.0, happened.arrived_at - transaction.started_at),
         "late": late,
     }
     for name in ("Retry-After", "Warning", "Geolocation-Error"):
@@ -125,14 +181,6 @@ def refusal(response: Response, ours: Via) -> str:
         return "many_vias"
     claimed = {(via.host, via.port) for via in response.vias}
     return "no_match" if claimed == {(ours.host, ours.port)} else "sent_by"
-
-
-def reply_to(request: Request, source: Address, *, reliable: bool) -> str:
-    """The URI that a response to ``request`` goes to (RFC 3261 18.2.2, RFC 3581 4)."""
-    via = request.vias[0]
-    has_rport = any(name == "rport" for name, _value in via.params)
-    port = source.port if reliable or has_rport else via.port or 5060
-    return f"sip:{Address(source.host, port)}"
 
 
 def _text(value: str | None) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from psapwatch.endpoint import Address
 from psapwatch.evidence import Kind, Observation
 from psapwatch.sip.digest import Digest
-from psapwatch.sip.machine import Send, is_hard, refusal, reply_to, response_seen, sent
-from psapwatch.sip.request import ALLOW, again, respond
+from psapwatch.sip.incoming import Incoming
+from psapwatch.sip.machine import Output, Send, is_hard, refusal, response_seen
+from psapwatch.sip.request import again
 from psapwatch.sip.transaction import Act, ClientTransaction, Happened
-from psapwatch.sip.wire import Message, Request, serialize
+from psapwatch.sip.wire import Message, Request
 
 
 class OptionsExchange:
@@ -32,27 +32,24 @@ class OptionsExchange:
     ) -> None:
         self.over = False
         self.ledger_due: bytes | None = None
-        self._request, self._peer, self._reliable = request, peer, reliable
-        self._give_up_after_s = give_up_after_s
+        self._peer, self._reliable = peer, reliable
         self._token, self._digest = token, digest
-        self._transaction = ClientTransaction(request, reliable=reliable)
-        self._retired: list[ClientTransaction] = []
+        self._give_up_after_s = give_up_after_s
         self._give_up_at: float | None = None
-        self._first_sent_at = 0.0
-        self._out: list[Send] = []
-        self._events: deque[Observation] = deque()
+        self._output = Output()
+        self._incoming = Incoming(request, peer, self._output, reliable=reliable, token=token)
+        self._transactions = [ClientTransaction(request, reliable=reliable)]
 
     @property
     def closed(self) -> bool:
         """Whether nothing can happen any more."""
-        return self.over and all(each.is_over for each in (self._transaction, *self._retired))
+        return self.over and all(each.is_over for each in self._transactions)
 
     def start(self, now: float) -> None:
         """Send the OPTIONS."""
-        self._first_sent_at = now
         self._give_up_at = now + self._give_up_after_s
-        self._transaction.start(now)
-        self._drain(self._transaction, now)
+        self._transactions[0].start(now)
+        self._settle(now)
 
     def ledgered(self, now: float) -> None:
         """OPTIONS need no ledger row."""
@@ -60,116 +57,111 @@ class OptionsExchange:
     def receive(self, message: Message, now: float, arrived_at: float, source: Address) -> None:
         """Take a response, or answer a request from the far side."""
         if isinstance(message, Request):
-            self._request_in(message, now, source)
+            if self._incoming.take(message, now, source, is_inside=False):
+                self._output.see(Kind.UNSAFE, now, why="callback", detail=str(source))
             return
-        for transaction in (self._transaction, *self._retired):
-            if transaction.owns(message):
-                transaction.receive(message, now, arrived_at)
-                self._drain(transaction, now, source)
-                return
-        why = refusal(message, self._request.vias[0])
-        self._see(Kind.DISCARDED, now, why=why, source=str(source))
+        owner = next((each for each in self._transactions if each.owns(message)), None)
+        if owner is None:
+            why = refusal(message, self._transactions[0].request.vias[0])
+            self._output.see(Kind.DISCARDED, now, why=why, source=str(source))
+            return
+        owner.receive(message, now, arrived_at)
+        self._settle(now, source)
 
     def malformed(self, octets: bytes, seen: Observation, now: float, source: Address) -> None:
         """Note it; the verdict comes from what follows, or from silence."""
         del octets, now, source
-        self._events.append(seen)
+        self._output.tell(seen)
 
     def transport_error(self, seen: Observation, now: float) -> None:
-        """A hard error ends the attempt; on UDP a late answer is still heard."""
-        self._events.append(seen)
+        """A hard error ends the attempt; after ICMP a late answer is still heard."""
+        self._output.tell(seen)
         if not is_hard(seen):
             return
-        self._transaction.give_up(now)
-        if seen.kind is not Kind.ICMP:
-            self._transaction.abandon()
-        self.over = True
+        self._conclude()
+        for transaction in self._transactions:
+            if seen.kind is Kind.ICMP:
+                transaction.give_up(now)
+            else:
+                transaction.abandon()
 
     def handle_timer(self, now: float) -> None:
-        """Retransmit, expire, or give up."""
-        for transaction in (self._transaction, *self._retired):
-            transaction.handle_timer(now)
-            self._drain(transaction, now)
+        """Give up, retransmit, or forget."""
         if self._give_up_at is not None and now >= self._give_up_at:
-            self._give_up(now)
+            self._tell_silence(now)
+            self._transactions[-1].give_up(now)
+        for transaction in self._transactions:
+            transaction.handle_timer(now)
+        self._settle(now)
 
     def end(self, now: float) -> None:
         """Nothing is held open by an OPTIONS: forget it."""
         del now
-        self.over = True
-        for transaction in (self._transaction, *self._retired):
+        self._conclude()
+        for transaction in self._transactions:
             transaction.abandon()
 
     def data_to_send(self) -> list[Send]:
         """Hand over what is to be sent now."""
-        out, self._out = self._out, []
-        return out
+        return self._output.data_to_send()
 
     def next_event(self) -> Observation | None:
         """Hand over the oldest observation not yet taken."""
-        return self._events.popleft() if self._events else None
+        return self._output.next_event()
 
     def next_timer(self) -> float | None:
         """Return the next deadline, loop seconds."""
-        deadlines = [each.next_timer() for each in (self._transaction, *self._retired)]
-        return min((at for at in (*deadlines, self._give_up_at) if at is not None), default=None)
+        deadlines = [self._give_up_at, *(each.next_timer() for each in self._transactions)]
+        return min((at for at in deadlines if at is not None), default=None)
 
-    def _drain(self, transaction: ClientTransaction, now: float, source: Address | None = None) -> None:
-        for octets in transaction.data_to_send():
-            self._events.append(sent("OPTIONS", transaction.sends, len(octets), now))
-            self._out.append(Send(octets))
-        for happened in transaction.events():
-            self._happened(happened, now, source or self._peer)
+    # ---- inside
 
-    def _happened(self, happened: Happened, now: float, source: Address) -> None:
-        response = happened.response
+    def _settle(self, now: float, source: Address | None = None) -> None:
+        for transaction in tuple(self._transactions):
+            self._output.flush(transaction, now)
+            for happened in transaction.events():
+                self._happened(transaction, happened, source or self._peer)
+
+    def _happened(
+        self, transaction: ClientTransaction, happened: Happened, source: Address
+    ) -> None:
+        response, now = happened.response, happened.at
         if response is None:
-            self._see(Kind.SILENT, now, method="OPTIONS", after_s=now - self._first_sent_at)
-            self.over, self._give_up_at = True, None
+            if not self.over:  # Timer F came before our own patience ran out
+                self._tell_silence(now)
         elif happened.act is Act.ABSORB:
-            self._see(Kind.REPEATED, now, code=response.code, count=1)
+            count = transaction.repeats
+            self._output.see(Kind.REPEATED, now, code=response.code, count=count)
         else:
-            self._events.append(
-                response_seen(
-                    happened, "OPTIONS", self._first_sent_at, source, self._peer, late=self.over
-                )
+            self._output.tell(
+                response_seen(happened, transaction, source, self._peer, late=self.over)
             )
-            if response.code >= 200 and not self._authenticated(happened, now):  # noqa: PLR2004
-                self.over, self._give_up_at = True, None
+            if response.code >= 200 and not self._authenticated(happened):
+                self._conclude()
 
-    def _authenticated(self, happened: Happened, now: float) -> bool:
+    def _authenticated(self, happened: Happened) -> bool:
         """Answer a challenge once (RFC 3261 22.2); a second one is the verdict."""
         response = happened.response
-        if self._digest is None or self.over or self._retired or response is None:
+        if self._digest is None or self.over or response is None or len(self._transactions) > 1:
             return False
-        answer = self._digest.answer(response, "OPTIONS", self._request.uri, self._token(8))
+        first = self._transactions[0].request
+        answer = self._digest.answer(response, "OPTIONS", first.uri, self._token(8))
         if answer is None:
             return False
-        self._retired.append(self._transaction)
-        request = again(self._request, f"z9hG4bK{self._token(16)}", answer)
-        self._transaction = ClientTransaction(request, reliable=self._reliable)
-        self._transaction.start(now)
-        self._drain(self._transaction, now)
+        try:
+            request = again(first, f"z9hG4bK{self._token(16)}", answer)
+            second = ClientTransaction(request, reliable=self._reliable)
+        except ValueError:  # the challenge holds what cannot be sent back
+            return False
+        self._transactions.append(second)
+        second.start(happened.at)
+        self._output.flush(second, happened.at)
         return True
 
-    def _give_up(self, now: float) -> None:
-        self._give_up_at = None
-        if self.over:
-            return
-        self.over = True
-        self._see(Kind.SILENT, now, method="OPTIONS", after_s=now - self._first_sent_at)
-        self._transaction.give_up(now)
+    def _tell_silence(self, now: float) -> None:
+        after_s = now - self._transactions[-1].started_at
+        self._output.see(Kind.SILENT, now, method="OPTIONS", after_s=after_s)
+        self._conclude()
 
-    def _request_in(self, request: Request, now: float, source: Address) -> None:
-        """OPTIONS are answered, anything else is refused: nobody calls an OPTIONS probe."""
-        self._see(Kind.REQUEST_IN, now, method=request.method[:32], source=str(source))
-        if request.method == "ACK":
-            return
-        code, reason = (200, "OK") if request.method == "OPTIONS" else (603, "Decline")
-        if request.method == "INVITE":
-            self._see(Kind.UNSAFE, now, why="callback", detail=str(source))
-        response = respond(request, code, reason, self._token(8), (("Allow", ALLOW),))
-        self._out.append(Send(serialize(response), reply_to(request, source, reliable=self._reliable)))
-
-    def _see(self, kind: Kind, now: float, **facts: str | float | bool) -> None:
-        self._events.append(Observation(kind, now, facts))
+    def _conclude(self) -> None:
+        self.over, self._give_up_at = True, None

@@ -5,11 +5,13 @@ Pure functions over frozen data (layer L1); who we are is a ``Caller``, chance c
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
-from psapwatch.sip.uri import parse_name_addr
-from psapwatch.sip.wire import Request, Response
+from psapwatch.endpoint import Address
+from psapwatch.sip.uri import BadUri, Uri, parse_name_addr, parse_uri, parse_via
+from psapwatch.sip.wire import Headers, Request, Response
 
 TEST_SERVICE: Final = "urn:service:test.sos"
 USER_AGENT: Final = "psapwatch/0.1 (synthetic 911 path test)"
@@ -18,7 +20,10 @@ MAX_FORWARDS: Final = 70
 INVITE_EXPIRES_S: Final = 5
 """The far side itself ends an unanswered test after this (RFC 3261 13.3.1), even if we died."""
 
-Headers = tuple[tuple[str, str], ...]
+_CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization"})
+_OF_THE_TRANSACTION: Final = frozenset({"via", "max-forwards", "route", "from", "call-id"})
+_METHOD_PARAM: Final = re.compile(r";method=[^;?]*", re.IGNORECASE)
+_RPORT: Final = re.compile(r";\s*rport(?=\s*(?:;|$))", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +44,14 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Dialog:
-    """The UAC's side of one dialog (RFC 3261 12.1.2), one for each To tag."""
+    """The UAC's side of one dialog (RFC 3261 12.1.2), one for each To tag, ready to send in."""
 
     to: str
-    remote_target: str
-    route_set: tuple[str, ...]
+    uri: str
+    """The Request-URI of what is sent inside: the remote target, or a strict router."""
+    routes: tuple[str, ...]
+    next_hop: str | None
+    """The URI that it goes to; None: the way that the INVITE went."""
 
 
 def _common(caller: Caller, branch: str, to: str, cseq: str, routes: tuple[str, ...]) -> Headers:
@@ -60,12 +68,17 @@ def _common(caller: Caller, branch: str, to: str, cseq: str, routes: tuple[str, 
 
 def loose(uri: str) -> str:
     """A Route value for a URI, with ``lr`` (RFC 3261 19.1.1)."""
-    has_lr = any(part.partition("=")[0] == "lr" for part in uri.split(";")[1:])
-    return f"<{uri}>" if has_lr else f"<{uri};lr>"
+    return f"<{uri}>" if parse_uri(uri).param("lr") is not None else f"<{uri};lr>"
 
 
 def options(
-    caller: Caller, branch: str, uri: str, *, next_hop: str | None = None, cseq: int = 1, hops: int = MAX_FORWARDS
+    caller: Caller,
+    branch: str,
+    uri: str,
+    *,
+    next_hop: str | None = None,
+    cseq: int = 1,
+    hops: int = MAX_FORWARDS,
 ) -> Request:
     """OPTIONS to a SIP URI (RFC 3261 11.1), through an outbound proxy if one is named."""
     routes = (loose(next_hop),) if next_hop else ()
@@ -81,9 +94,14 @@ def options(
 
 
 def invite(
-    caller: Caller, branch: str, routes: tuple[str, ...], body: bytes, content_type: str, extra: Headers = ()
+    caller: Caller,
+    branch: str,
+    routes: tuple[str, ...],
+    body: bytes,
+    content_type: str,
+    extra: Headers = (),
 ) -> Request:
-    """The test INVITE (RFC 6881 15, ED-62): the service URN as Request-URI and To, the way as Route."""
+    """The test INVITE (RFC 6881 15, ED-62): the URN as Request-URI and To, the way as Route."""
     more = (
         ("Contact", f"<{caller.contact}>"),
         ("Allow", ALLOW),
@@ -113,64 +131,97 @@ def _rebranched(request: Request, branch: str) -> str:
     return str(request.header("Via")).replace(request.vias[0].branch, branch)
 
 
-def _from_invite(invite: Request, method: str, to: str) -> Request:
-    """A request in the INVITE's own transaction: same URI, Via, Route, From, Call-ID, CSeq number."""
-    kept = tuple(
-        (name, value)
-        for name, value in invite.headers
-        if name.lower() in {"via", "max-forwards", "route", "from", "call-id"}
-    )
+def _from_invite(invite: Request, method: str, to: str, kept: frozenset[str]) -> Request:
+    """A request in the INVITE's own transaction: same URI, Via, Route, Call-ID, CSeq number."""
+    headers = tuple(header for header in invite.headers if header[0].lower() in kept)
     number, _method = invite.cseq
-    return Request(method, invite.uri, (*kept, ("To", to), ("CSeq", f"{number} {method}")))
+    return Request(method, invite.uri, (*headers, ("To", to), ("CSeq", f"{number} {method}")))
 
 
 def ack_failure(invite: Request, response: Response) -> Request:
-    """ACK to a non-2xx final: To from the response, all else from the INVITE (17.1.1.3)."""
-    return _from_invite(invite, "ACK", str(response.header("To")))
+    """ACK to a non-2xx final: To from the response, all else from the INVITE (17.1.1.3, 22.1)."""
+    return _from_invite(invite, "ACK", _to(response, invite), _OF_THE_TRANSACTION | _CREDENTIALS)
 
 
 def cancel(invite: Request) -> Request:
     """CANCEL of an INVITE, hop by hop in the same branch (9.1)."""
-    return _from_invite(invite, "CANCEL", str(invite.header("To")))
+    return _from_invite(invite, "CANCEL", str(invite.header("To")), _OF_THE_TRANSACTION)
+
+
+def credentials(invite: Request) -> Headers:
+    """What the ACK to a 2xx MUST repeat (13.2.2.4)."""
+    return tuple(header for header in invite.headers if header[0].lower() in _CREDENTIALS)
 
 
 def dialog_of(response: Response, invite: Request, fallback_target: str) -> Dialog:
-    """The dialog that a 2xx creates (12.1.2): its Contact, and Record-Route in reverse order."""
-    contacts = response.all("Contact")
-    try:
-        target = str(parse_name_addr(contacts[0]).uri) if contacts else fallback_target
-    except ValueError:
-        target = fallback_target
-    return Dialog(
-        to=response.header("To") or str(invite.header("To")),
-        remote_target=target,
-        route_set=tuple(reversed(response.all("Record-Route"))),
-    )
+    """The dialog that a 2xx creates (12.1.2), its routing worked out (12.2.1.1).
+
+    What of it cannot be read is left out: somebody has answered, so ACK and BYE have to leave.
+    """
+    contact = _sip_uri(next(iter(response.all("Contact")), ""))
+    target = _request_uri(contact) if contact else fallback_target
+    routes = tuple(reversed(response.all("Record-Route")))
+    hops = [_sip_uri(route) for route in routes]
+    to = _to(response, invite)
+    if not hops or None in hops or hops[0] is None:
+        return Dialog(to, target, (), target if contact else None)
+    if hops[0].param("lr") is not None:
+        return Dialog(to, target, routes, str(hops[0]))
+    # a strict router takes the Request-URI's place, and the target goes to the end of the route
+    return Dialog(to, _request_uri(hops[0]), (*routes[1:], f"<{target}>"), str(hops[0]))
 
 
 def in_dialog(
-    caller: Caller, dialog: Dialog, branch: str, method: str, cseq: int
-) -> tuple[Request, str]:
+    caller: Caller, dialog: Dialog, branch: str, method: str, cseq: int, extra: Headers = ()
+) -> tuple[Request, str | None]:
     """A request inside a dialog, and the URI of the next hop that it goes to (12.2.1.1)."""
-    uri, routes = dialog.remote_target, dialog.route_set
-    hop = uri
-    if routes:
-        first = parse_name_addr(routes[0]).uri
-        hop = str(first)
-        if not any(name == "lr" for name, _value in first.params):  # a strict router
-            uri, routes = hop, (*routes[1:], f"<{dialog.remote_target}>")
-    headers = _common(caller, branch, dialog.to, f"{cseq} {method}", routes)
-    return Request(method, uri, (*headers, ("User-Agent", USER_AGENT))), hop
+    headers = _common(caller, branch, dialog.to, f"{cseq} {method}", dialog.routes)
+    request = Request(method, dialog.uri, (*headers, ("User-Agent", USER_AGENT), *extra))
+    return request, dialog.next_hop
 
 
-def respond(request: Request, code: int, reason: str, to_tag: str = "", extra: Headers = ()) -> Response:
-    """A response to a request that came in (8.2.6): Via, From, To, Call-ID and CSeq copied."""
-    copied = tuple(
-        (name, value)
-        for name, value in request.headers
-        if name.lower() in {"via", "from", "call-id", "cseq", "record-route"}
-    )
+def respond(
+    request: Request, source: Address, code: int, reason: str, to_tag: str, extra: Headers = ()
+) -> Response:
+    """A response to a request that came in: Via, From, To, Call-ID and CSeq copied (8.2.6).
+
+    The top Via says where the request was seen to come from (18.2.1, RFC 3581 4).
+    """
+    top, *below = request.all("Via")
     to = request.header("To") or ""
-    if to_tag and not request.to_tag:
-        to = f"{to};tag={to_tag}"
-    return Response(code, reason, (*copied, ("To", to), *extra))
+    headers = (
+        *(("Via", via) for via in (_seen_from(top, source), *below)),
+        ("From", request.header("From") or ""),
+        ("To", to if request.to_tag else f"{to};tag={to_tag}"),
+        ("Call-ID", request.call_id),
+        ("CSeq", request.header("CSeq") or ""),
+    )
+    return Response(code, reason, (*headers, *extra))
+
+
+def _seen_from(via: str, source: Address) -> str:
+    filled = _RPORT.sub(f";rport={source.port}", via, count=1)
+    if filled == via and parse_via(via).host == source.host:
+        return via
+    return f"{filled};received={source.host}"
+
+
+def _to(response: Response, invite: Request) -> str:
+    """The To of a response; one that cannot be sent back (it may hold a NUL) is made anew."""
+    to = response.header("To") or ""
+    return to if "\0" not in to else f"{invite.header('To')};tag={response.to_tag}"
+
+
+def _sip_uri(value: str) -> Uri | None:
+    """The SIP URI of a Contact or Record-Route value; None where there is none to be used."""
+    try:
+        uri = parse_name_addr(value).uri
+    except BadUri:
+        return None
+    return uri if uri.scheme in ("sip", "sips") and "\0" not in value else None
+
+
+def _request_uri(uri: Uri) -> str:
+    """A URI without what a Request-URI must not hold (19.1.1, table 1)."""
+    text = uri.text.removesuffix(f"?{uri.headers}") if uri.headers else uri.text
+    return _METHOD_PARAM.sub("", text)
