@@ -105,17 +105,31 @@ def _by_scope(members: Iterable[Member]) -> Mapping[Scope, list[Member]]:
 def _smallest(
     fresh: Sequence[Member], everyone: Mapping[Scope, list[Member]]
 ) -> FaultDomain | None:
+    """The smallest that explains nearly all; failing that, the one that explains most.
+
+    Two things that break at once each explain only a part: the larger part is taken first, and
+    the search goes on with the rest.
+    """
     counts: dict[Scope, int] = {}
     for each in fresh:
         for scope in each.scopes:
             counts[scope] = counts.get(scope, 0) + 1
-    fitting = [
-        domain
+    blocked = {
+        scope: domain
         for scope, count in counts.items()
-        if count >= max(FAILING_MIN, EXPLAINED_MIN * len(fresh))
+        if count >= FAILING_MIN
         and (domain := _total_block(scope, everyone[scope], fresh)) is not None
+    }
+    nearly_all = [
+        domain for scope, domain in blocked.items() if counts[scope] >= EXPLAINED_MIN * len(fresh)
     ]
-    return min(fitting, key=lambda domain: _size(domain, everyone), default=None)
+    if nearly_all:
+        return min(nearly_all, key=lambda domain: _size(domain, everyone))
+    return min(
+        blocked.values(),
+        key=lambda domain: (-counts[domain.scope, domain.member], *_size(domain, everyone)),
+        default=None,
+    )
 
 
 def _size(domain: FaultDomain, everyone: Mapping[Scope, list[Member]]) -> tuple[int, int, str]:

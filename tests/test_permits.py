@@ -1,0 +1,191 @@
+"""Who may be called and when: each rule, and attempts to get round it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from psapwatch.endpoint import Agreement, Firewall, Path, Psap, Source
+from psapwatch.evidence import Evidence, Kind, Observation
+from psapwatch.permits import BACK_OFF_MAX_S, HOLD_PACE_S, HOLD_S, Permits, spacing_of, target_of
+from psapwatch.replay import CHECKS, stage
+from psapwatch.simulator.loop import run
+from psapwatch.simulator.rule import Rule
+from psapwatch.simulator.topology import Plan
+from psapwatch.store.decisions import Commission, Stop
+from psapwatch.store.ledger import EVERYWHERE
+from psapwatch.store.runner import Inline
+from psapwatch.store.store import Store
+from psapwatch.verdict import Cause, Outcome, Plane, Verdict
+
+WALL = 1_750_267_000.0
+_AGREED = Agreement("MoU", every_s=300.0, commissioned=True)
+_UNSAFE = Verdict(Outcome.DEGRADED, Cause.UNSAFE_ANSWER, Plane.SIGNALLING, "180 Ringing")
+_BUSY = Verdict(Outcome.DEGRADED, Cause.TEST_CALL_REFUSED, Plane.SIGNALLING, "486")
+_NO_OPTIONS = Rule(name="block", methods=frozenset({"OPTIONS"}))
+_GOOD = Verdict(Outcome.PASS, Cause.NONE, Plane.SIGNALLING, "200")
+
+
+def _path(psap: str = "ma-boston", agreement: Agreement | None = _AGREED) -> Path:
+    firewall = Firewall("fw-east", (Source("192.0.2.10"),))
+    return Path(Psap(psap, psap, agreement=agreement), "east", "v", firewall, "sip:p@h", "udp")
+
+
+def _permits() -> Permits:
+    return Permits(Store(":memory:", Inline()))
+
+
+def _evidence(code: int = 200, **facts: str) -> Evidence:
+    seen = Observation(Kind.RESPONSE, 0.1, {"code": code, "method": "INVITE", **facts})
+    return Evidence(
+        "a", "p", "e", "f", "udp", "c", "call", "l", "s", "id", WALL, 1.0, (seen,)
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        (_path(agreement=None), "no recorded consent"),
+        (_path(agreement=Agreement("MoU")), "not commissioned"),
+        (replace(_path(), kind="legacy_gateway"), "legacy_gateway"),
+    ],
+)
+def test_never_without_consent_and_commissioning(path: Path, why: str) -> None:
+    """No consent, no supervised first call, or a trunk behind it: not now, and waiting is no help."""
+    permit = _permits().ask(path, WALL)
+    assert not permit.granted
+    assert permit.wait_s == 0
+    assert why in permit.reason
+
+
+def test_commissioning_holds_for_one_target_only() -> None:
+    """Another URI or next hop needs another supervised call."""
+    permits = _permits()
+    path = _path(agreement=Agreement("MoU"))
+    done = Commission(path.key, target_of(path), "Sgt. Doe", "me", WALL)
+    permits._store.decisions.commission(done)  # noqa: SLF001 - the store that the test made
+    assert permits.ask(path, WALL).granted
+    assert not permits.ask(replace(path, uri="sip:other@h"), WALL).granted
+    assert not permits.ask(replace(path, next_hop="sip:bcf@h"), WALL).granted
+
+
+def test_supervision_lifts_one_rule_only() -> None:
+    """A supervised first call still needs consent, and a stop still stops it."""
+    permits = _permits()
+    permits.supervised = True
+    assert permits.ask(_path(agreement=Agreement("MoU")), WALL).granted
+    assert not permits.ask(_path(agreement=None), WALL).granted
+    permits._store.decisions.stop(Stop(EVERYWHERE, "operator", "storm", "me", WALL))  # noqa: SLF001
+    assert not permits.ask(_path(agreement=Agreement("MoU")), WALL).granted
+
+
+def test_the_kill_switch_stops_one_or_all() -> None:
+    """A stop for a PSAP stops that one; a stop for everywhere stops every PSAP."""
+    permits = _permits()
+    decisions = permits._store.decisions  # noqa: SLF001
+    decisions.stop(Stop("ma-boston", "operator", "asked", "me", WALL))
+    assert not permits.ask(_path("ma-boston"), WALL).granted
+    assert permits.ask(_path("ma-salem"), WALL).granted
+    decisions.stop(Stop(EVERYWHERE, "operator", "storm", "me", WALL))
+    assert not permits.ask(_path("ma-salem"), WALL).granted
+
+
+def test_one_call_at_a_time_over_all_paths() -> None:
+    """While one path of a PSAP is called, its other path waits."""
+    permits = _permits()
+    first, second = _path(), replace(_path(), id="west")
+    permits.enter(first, WALL)
+    assert permits.ask(second, WALL).wait_s > 0
+    permits.leave(first)
+    assert permits.ask(second, WALL).granted
+
+
+def test_the_floor_is_charged_to_the_psap() -> None:
+    """After a call the PSAP is left alone for its agreed interval, on every path."""
+    permits = _permits()
+    permits._store.charge("ma-boston", WALL)  # noqa: SLF001
+    for path in (_path(), replace(_path(), id="west")):
+        assert permits.ask(path, WALL + 299.0).wait_s == pytest.approx(1.0)
+        assert permits.ask(path, WALL + 300.0).granted
+
+
+def test_a_short_interval_must_be_agreed() -> None:
+    """Two minutes are the floor whatever the file says, unless it says that it was agreed."""
+    assert spacing_of(_path(agreement=replace(_AGREED, every_s=5.0))) == 120.0
+    agreed = replace(_AGREED, every_s=5.0, short_interval_agreed=True)
+    assert spacing_of(_path(agreement=agreed)) == 5.0
+
+
+def test_an_unsafe_answer_stops_the_psap_and_holds_the_firewall() -> None:
+    """That PSAP until a human resumes; everyone behind the firewall for ten minutes, then slowly."""
+    permits = _permits()
+    stops = permits.learn(_path("a"), _evidence(180), _UNSAFE, WALL)
+    assert [(stop.psap, stop.reason) for stop in stops] == [("a", "unsafe")]
+    assert not permits.ask(_path("a"), WALL + 1e6).granted
+    other = _path("b")
+    assert not permits.ask(other, WALL + HOLD_S - 1).granted
+    assert permits.ask(other, WALL + HOLD_S + 1).granted
+    permits.enter(other, WALL + HOLD_S + 1)
+    permits.leave(other)
+    assert not permits.ask(_path("c"), WALL + HOLD_S + HOLD_PACE_S - 1).granted
+
+
+def test_a_second_unsafe_psap_within_a_day_stops_everything() -> None:
+    """Two people's phones: the vantage calls nobody until a human resumes."""
+    permits = _permits()
+    permits.learn(_path("a"), _evidence(180), _UNSAFE, WALL)
+    permits.learn(_path("b"), _evidence(180), _UNSAFE, WALL + 3_600)
+    assert not permits.ask(_path("z"), WALL + 1e7).granted
+    assert EVERYWHERE in permits._store.decisions.stops  # noqa: SLF001
+
+
+def test_the_same_psap_twice_is_not_a_second_one() -> None:
+    """One PSAP answering unsafely again does not stop the vantage."""
+    permits = _permits()
+    permits.learn(_path("a"), _evidence(180), _UNSAFE, WALL)
+    permits.learn(_path("a"), _evidence(180), _UNSAFE, WALL + 60)
+    assert EVERYWHERE not in permits._store.decisions.stops  # noqa: SLF001
+
+
+@pytest.mark.parametrize("code", [486, 488, 503, 600])
+def test_a_refusal_is_honoured_with_back_off(code: int) -> None:
+    """Each refusal doubles the distance, up to an hour; a pass ends it; Retry-After counts."""
+    permits, path = _permits(), _path()
+    lengths = []
+    for _ in range(6):
+        permits.learn(path, _evidence(code), _BUSY, WALL)
+        lengths.append(permits.ask(path, WALL).wait_s)
+    assert lengths == [600, 1200, 2400, 3600, 3600, BACK_OFF_MAX_S]
+    permits.learn(path, _evidence(200), _GOOD, WALL)
+    assert permits.ask(path, WALL).granted
+    permits.learn(path, _evidence(code, retry_after="1800;duration=5"), _BUSY, WALL)
+    assert permits.ask(path, WALL).wait_s == 1800
+
+
+def test_no_psap_is_called_more_often_than_agreed_in_the_whole_daemon() -> None:
+    """Two paths, an outage that makes everybody suspicious, and recovery: the floor holds."""
+
+    async def scene() -> dict[str, list[float]]:
+        plan = Plan(psaps=12, firewalls=("fw-east", "fw-west"), calls_every_s=150.0)
+        async with stage(7, plan, CHECKS) as running:
+            await asyncio.sleep(700)
+            running.topology.firewalls["fw-east"].add(_NO_OPTIONS)
+            await asyncio.sleep(400)
+            running.topology.firewalls["fw-east"].remove("block")
+            await asyncio.sleep(700)
+            assert running.topology.firewalls["fw-east"].hits["block"] > 0
+            return {
+                name: sorted(
+                    {seen.call_id: seen.at for point in psap.points for seen in point.log
+                     if seen.method == "INVITE"}.values()
+                )
+                for name, psap in running.topology.psaps.items()
+            }  # fmt: skip
+
+    heard = run(scene(), seed=7)
+    assert all(len(times) >= 3 for times in heard.values())
+    for times in heard.values():
+        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        assert min(gaps) >= 150.0 - 0.5  # the wire's own delay

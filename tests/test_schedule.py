@@ -1,0 +1,74 @@
+"""When checks are due, and what a firewall may be asked to carry."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from psapwatch.endpoint import Agreement, Limits
+from psapwatch.schedule import Budget, call_spacing_s, next_due, phases, wait_for_turn_s
+
+
+def test_phases_are_spread_evenly() -> None:
+    """204 calls in five minutes are one every 1.47 s."""
+    due = sorted(phases([f"psap-{n}" for n in range(204)], 300.0).values())
+    gaps = {round(later - earlier, 6) for earlier, later in zip(due, due[1:], strict=False)}
+    assert gaps == {round(300 / 204, 6)}
+
+
+@given(
+    due=st.floats(0, 1e6), every=st.floats(0.5, 3600), late=st.floats(0, 1e5, allow_nan=False)
+)
+def test_what_was_missed_is_not_made_up_for(due: float, every: float, late: float) -> None:
+    """The next due time is after now, on the grid, and no more than one interval away."""
+    now = due + late
+    following = next_due(due, every, now)
+    assert following > now - 1e-6
+    assert following - now <= every * 1.000001
+    steps = (following - due) / every
+    assert abs(steps - round(steps)) < 1e-3
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=200), st.floats(1, 50))
+def test_a_budget_is_never_exceeded(gaps: list[float], rate: float) -> None:
+    """In any window, no more messages begin than the rate and one bucket's depth allow."""
+    budget = Budget(Limits(messages_per_second=rate, calls_per_second=1, concurrent_calls=1))
+    now, taken = 0.0, []
+    for gap in gaps:
+        now += gap
+        now += budget.wait_s("options", now)
+        budget.enter("options", now)
+        taken.append(now)
+    depth = max(rate, 8.0)
+    for first in range(len(taken)):
+        for last in range(first, len(taken)):
+            assert last - first + 1 <= depth + rate * (taken[last] - taken[first]) + 1.001
+
+
+def test_calls_at_once_are_bounded_and_freed() -> None:
+    """The twenty-first call waits until one of the twenty has left."""
+    budget = Budget(Limits(messages_per_second=1e4, calls_per_second=1e4, concurrent_calls=20))
+    for _ in range(20):
+        assert budget.wait_s("call", 1.0) == 0
+        budget.enter("call", 1.0)
+    assert budget.wait_s("call", 1.0) > 0
+    assert budget.wait_s("options", 1.0) == 0
+    budget.leave("call")
+    assert budget.wait_s("call", 1.0) == 0
+
+
+def test_the_floor_of_two_minutes_needs_an_agreement_to_be_shorter() -> None:
+    """A configured interval under two minutes counts only where it was agreed."""
+    assert call_spacing_s(Agreement("x", every_s=10.0)) == 120.0
+    assert call_spacing_s(Agreement("x", every_s=10.0, short_interval_agreed=True)) == 10.0
+
+
+@given(wall=st.floats(1.7e9, 1.8e9), of=st.integers(2, 5))
+def test_two_vantages_never_meet(wall: float, of: int) -> None:
+    """At any moment at most one vantage's turn has come, and waiting brings everyone's."""
+    agreements = [Agreement("x", every_s=300.0, turn=(nth, of)) for nth in range(1, of + 1)]
+    waits = [wait_for_turn_s(each, wall) for each in agreements]
+    assert sum(wait == 0 for wait in waits) <= 1
+    for agreement, wait in zip(agreements, waits, strict=True):
+        assert wait_for_turn_s(agreement, wall + wait + 1e-3) == 0
+        assert wait <= 300.0 * of
