@@ -81,7 +81,7 @@ def test_an_incident_and_its_notice_survive_kill_9(bench: Bench, tmp_path: Path)
 
 
 def test_kill_9_in_the_middle_of_writing_leaves_a_sound_file(bench: Bench, tmp_path: Path) -> None:
-    """Killed while it writes thousands of rows a second, the file is sound and holds whole batches."""
+    """Killed while it writes thousands of rows a second, the file is sound."""
     database = tmp_path / "psapwatch.db"
     killed(
         bench,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import sys
 import threading  # noqa: TID251 - the real adapter of the disk: the writer's own thread
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,10 +30,12 @@ POSTED_MAX: Final = 10_000
 """Posted jobs that wait while the disk refuses; above it the oldest is lost, and counted."""
 INLINE_BATCH_JOBS: Final = 64
 """Posted jobs that an inline runner collects before it commits them."""
-SWITCH_S: Final = 0.001
-"""How long a busy loop keeps the interpreter's lock from the writer. At Python's own 5 ms a loop
-that polls its sockets every millisecond never lets go: each poll begins the 5 ms anew, and no
-ledger row is committed while the loop is busy. Below 0.5 ms the threads mostly switch."""
+BREATH_EVERY_S: Final = 0.001
+BREATH_S: Final = 0.000_05
+"""While somebody waits for the writer, the loop sleeps so long each millisecond. A loop that is
+busy but polls its sockets often never lets go of the interpreter's lock by itself: each poll
+starts the 5 ms anew after which it would have to (``sys.getswitchinterval``), and a ledger row
+would wait for as long as the storm lasts. A real sleep hands the lock over."""
 CLOSE_S: Final = 5.0
 """How long closing waits for the disk."""
 
@@ -159,6 +161,8 @@ class WriterThread:
         self._gather_s = gather_s
         self._waiting: deque[Queued] = deque()
         self._ready = threading.Condition()
+        self._awaited = 0
+        self._breathing: asyncio.TimerHandle | None = None
         self._urgent = False
         self._closing = False
         self._transactions: Transactions | None = None
@@ -171,7 +175,6 @@ class WriterThread:
 
     def start(self, connection: sqlite3.Connection) -> None:
         """Take over an open connection and start the thread."""
-        0 and sys.setswitchinterval(SWITCH_S)
         self._transactions = Transactions(connection, self.losses)
         self._thread.start()
 
@@ -197,7 +200,20 @@ class WriterThread:
                 loop.call_soon_threadsafe(_give, future, result, error)
 
         self._put(Queued(job, settle, writes), urgent=True)
-        return await future
+        self._awaited += 1
+        if not self._breathing:
+            self._breathing = loop.call_later(BREATH_EVERY_S, self._breathe, loop)
+        try:
+            return await future
+        finally:
+            self._awaited -= 1
+
+    def _breathe(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the writer have the interpreter while somebody waits for it."""
+        self._breathing = None
+        if self._awaited:
+            time.sleep(BREATH_S)  # noqa: TID251 - a pause of this thread is the very purpose
+            self._breathing = loop.call_later(BREATH_EVERY_S, self._breathe, loop)
 
     async def close(self) -> int:
         """Commit what is queued and end the thread; after ``CLOSE_S`` leave a stuck disk behind."""
