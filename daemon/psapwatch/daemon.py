@@ -145,7 +145,7 @@ class Daemon:
             await self._door.close()
         await self.store.close()
         await close_world(self.world)
-        self._log.info("stopped", calls_left_open=left)
+        self._log.info("stopped", calls_left_open=left, unanswered=len(self.watch.calls) - left)
         return left
 
     async def _open_door(self) -> Address:

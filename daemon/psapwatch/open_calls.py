@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from psapwatch.endpoint import Path
 from psapwatch.evidence import Kind, Observation
@@ -28,15 +28,28 @@ class CallCounters(Protocol):
         ...
 
 
+_REACTIONS: Final = frozenset({Kind.RESPONSE, Kind.ANSWER, Kind.MALFORMED, Kind.REQUEST_IN})
+"""The far side knows of the call."""
+
+
 class OpenCalls:
     """Enters calls into the ledger, and closes their rows when they have ended."""
 
     def __init__(self, store: Store, clock: Clock, counters: CallCounters) -> None:
         self._store, self._clock, self._counters = store, clock, counters
-        self._open: set[str] = set()
+        self._open: dict[str, bool] = {}
+        """By Call-ID, whether the far side has said anything yet."""
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def answered(self) -> int:
+        """How many open calls somebody has reacted to: these must be ended.
+
+        An INVITE that met silence cannot be (9.1 forbids CANCEL): its row waits for the next start.
+        """
+        return sum(self._open.values())
 
     def of(self, path: Path) -> PathLedger:
         """The ledger for the calls of one path, under that path's floor."""
@@ -57,19 +70,21 @@ class OpenCalls:
 
     def adopt(self, call_id: str) -> None:
         """Count a call as open."""
-        self._open.add(call_id)
+        self._open[call_id] = False
         self._counters.calls_open(len(self._open))
 
     def heard(
         self, call_id: str, firewall: str, seen: Observation, octets: bytes, *, late: bool
     ) -> None:
         """Take what a call shows the moment it shows it, endings after its attempt included."""
+        if call_id in self._open and seen.kind in _REACTIONS:
+            self._open[call_id] = True
         if seen.kind is Kind.ANSWER:
             self._store.note_answer(call_id, octets)
         elif seen.kind is Kind.ENDED:
             how = str(seen["how"])
             self._store.close_call(call_id, how, self._clock.wall())
-            self._open.discard(call_id)
+            self._open.pop(call_id, None)
             self._counters.calls_open(len(self._open))
             if late:
                 self._counters.call_ended(firewall, how)

@@ -101,7 +101,10 @@ class Watch:
             self._ticker = asyncio.get_running_loop().create_task(self._tick())
 
     async def stop(self, patience_s: float = STOP_PATIENCE_S) -> int:
-        """Start nothing more, end every open call, and return how many would not end in time."""
+        """Start nothing more, end every open call, and return how many would not end in time.
+
+        What nobody ever reacted to does not count: nothing rings, and its row is kept.
+        """
         for turn in list(self._turns.values()):
             self._retire(turn, forget=False)
         if self._ticker is not None:
@@ -113,7 +116,7 @@ class Watch:
         deadline = loop.time() + patience_s
         while self.calls and loop.time() < deadline:  # noqa: ASYNC110 - bounded, once, at the end
             await asyncio.sleep(0.02)
-        left = len(self.calls)
+        left = self.calls.answered
         for pump in list(self.crowd):
             pump.abandon()
         return left

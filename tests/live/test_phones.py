@@ -79,7 +79,7 @@ def test_a_phone_is_hung_up_on_and_left_alone(
     unsafe = {"alert": "TestCallUnsafe", "severity": "page", "psap": PSAP, "firewall": FIREWALL}
     assert watch.total("psapwatch_incident_open", unsafe) == 1
 
-    resume = [PROGRAM, "calls", "resume", "--config", watch.config, "--psap", PSAP]
+    resume = [str(PROGRAM), "calls", "resume", "--config", str(watch.config), "--psap", PSAP]
     subprocess.run([*resume, "--why", "a mirror again"], check=True, timeout=20)
     watch.wait_for(
         lambda: not watch.total("psapwatch_test_calls_stopped", {"psap": PSAP}), 5, "resumed"
