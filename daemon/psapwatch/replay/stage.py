@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from psapwatch.config import build
@@ -22,10 +22,14 @@ from psapwatch.simulator.loop import run
 from psapwatch.simulator.topology import Outlook, Plan, Topology, topology
 from psapwatch.simulator.world import simulated_world
 from psapwatch.sinks.alertmanager import AlertmanagerSettings
+from psapwatch.sinks.webhook import WebhookSettings
 from psapwatch.store.runner import Inline
 from psapwatch.store.store import Store
 
 ALERTMANAGER: Final = "http://alertmanager.invalid:9093"
+WEBHOOK: Final = "http://webhook.invalid/notices"
+SETTLE_S: Final = 40.0
+"""After a stop: whatever was still listening hears its last timer (64*T1 and some)."""
 
 CHECKS: Final = (
     Check("keepalive", 15.0, 4.0, OptionsSettings()),
@@ -35,12 +39,38 @@ CHECKS: Final = (
 """OPTIONS every 15 s, calls every 5 min, the reference every 15 s: the load of detection.md 3."""
 
 
-@dataclass(frozen=True, slots=True)
 class Stage:
     """A built world with the daemon of its first vantage running in it."""
 
-    topology: Topology
     daemon: Daemon
+
+    def __init__(self, built: Topology, config: Config, database: str) -> None:
+        self.topology = built
+        self.config = config
+        self.starts = 0
+        self.scenery: set[asyncio.Task[None]] = set(asyncio.all_tasks())
+        """Tasks that are no part of the daemon: they survive its being killed."""
+        self._database = database
+
+    async def start(self) -> None:
+        """Start the daemon, on the store that an earlier one left."""
+        self.daemon = Daemon(self.config, self.topology.world, Store(self._database, Inline()))
+        await self.daemon.start(web=False)
+        self.starts += 1
+
+    async def stop(self) -> None:
+        """End the daemon as SIGTERM does."""
+        await self.daemon.stop()
+
+    async def kill(self) -> None:
+        """End the daemon as SIGKILL does: nothing more is sent, what is committed stays."""
+        doomed = asyncio.all_tasks() - self.scenery
+        for task in doomed:
+            task.cancel()
+        await asyncio.gather(*doomed, return_exceptions=True)
+        for pump in list(self.daemon.watch.crowd):
+            pump.abandon()
+        await self.daemon.store.close()
 
     def pages(self) -> list[str]:
         """What was paged, in order: ``alertname scope member``."""
@@ -71,7 +101,10 @@ def configured(
         controls=build.controls(outlook.vantage, outlook.firewalls),
         detection=detection,
         maintenance=maintenance,
-        sinks=(AlertmanagerSettings(kind="alertmanager", urls=[ALERTMANAGER]),),
+        sinks=(
+            AlertmanagerSettings(kind="alertmanager", urls=[ALERTMANAGER]),
+            WebhookSettings(kind="webhook", url=WEBHOOK),
+        ),
     )
 
 
@@ -82,18 +115,19 @@ async def stage(
     checks: Sequence[Check] = CHECKS,
     detection: Detection = Detection(),  # noqa: B008 - frozen
     maintenance: tuple[Window, ...] = (),
+    *,
+    database: str = ":memory:",
 ) -> AsyncIterator[Stage]:
     """Build the world, start the daemon, and end it cleanly; inside ``simulator.loop.run``."""
     world = simulated_world(seed)
     built = topology(world, seed, plan)
-    config = configured(built.outlooks[0], checks, detection, maintenance)
-    daemon = Daemon(config, world, Store(":memory:", Inline()))
-    await daemon.start(web=False)
+    scene = Stage(built, configured(built.outlooks[0], checks, detection, maintenance), database)
+    await scene.start()
     try:
-        yield Stage(built, daemon)
+        yield scene
     finally:
-        await daemon.stop()
-        await asyncio.sleep(40.0)  # what was still listening hears its last timer
+        await scene.stop()
+        await asyncio.sleep(SETTLE_S)
 
 
-__all__ = ["ALERTMANAGER", "CHECKS", "Stage", "configured", "run", "stage"]
+__all__ = ["ALERTMANAGER", "CHECKS", "WEBHOOK", "Stage", "configured", "run", "stage"]
