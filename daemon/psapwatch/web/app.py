@@ -17,6 +17,7 @@ from psapwatch.metrics import Metrics
 from psapwatch.web.api import USER, Api
 from psapwatch.web.events import Events
 from psapwatch.web.page import Page
+from psapwatch.web.panel import Panel
 from psapwatch.web.users import Users
 from psapwatch.web.view import Commands, Refused, View
 
@@ -46,6 +47,7 @@ def make_app(
     *,
     users: Users | None = None,
     lifecycle: bool = False,
+    panel: Panel = Panel(),  # noqa: B008 - frozen
 ) -> web.Application:
     """Return the application: every URL of the contract, on what it is handed."""
     app = web.Application(
@@ -53,7 +55,8 @@ def make_app(
         client_max_size=BODY_OCTETS_MAX,
     )
     app.add_routes(Api(view, commands, metrics, events, lifecycle=lifecycle).routes())
-    app.add_routes(Page(view).routes())
+    app.add_routes(Page(view, panel.html).routes())
+    app.add_routes(panel.routes)
     app.on_response_prepare.append(_with_headers)
 
     async def pulsing(_app: web.Application) -> AsyncIterator[None]:

@@ -41,8 +41,9 @@ HTML: Final = "text/html; charset=utf-8"
 class Page:
     """The handlers of what people read."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, panel: str = "") -> None:
         self._view = view
+        self._panel = panel
         environment = Environment(
             loader=PackageLoader("psapwatch", "web/templates"),
             autoescape=True,
@@ -84,6 +85,7 @@ class Page:
                 self._status,
                 top=top,
                 groups=groups,
+                panel=self._panel,
                 version=_VERSION,
             ),
         )
