@@ -13,8 +13,9 @@ from typing import Final
 
 from psapwatch.detection import Standing
 from psapwatch.endpoint import Path
-from psapwatch.fault_domain import scopes_of
+from psapwatch.fault_domain import Scope, scopes_of
 from psapwatch.incident import Incident, Notice
+from psapwatch.pooled import Pools
 from psapwatch.verdict import Cause
 from psapwatch.wanted import (
     Ground,
@@ -25,6 +26,7 @@ from psapwatch.wanted import (
     common_cause,
     look_at,
     wanted_domains,
+    wanted_losses,
     wanted_psaps,
 )
 from psapwatch.wording import summary_of
@@ -67,14 +69,17 @@ class Casebook:
         found = (each.incident for each in self._open.values())
         return tuple(sorted(found, key=lambda incident: (incident.opened_at, incident.id)))
 
+    def covering(self, path: Path) -> tuple[Scope, ...]:
+        """The bigger scopes with an open incident that explain this path."""
+        if not self._open:
+            return ()
+        scopes = self.ground.scopes.get(path.key) or scopes_of(path)
+        found = ((each.incident.scope, each.incident.member) for each in self._open.values())
+        return tuple(scope for scope in found if scope[0] not in _SMALL and scope in scopes)
+
     def is_covered(self, path: Path) -> bool:
         """Whether an open incident of a bigger scope already explains this path."""
-        scopes = self.ground.scopes.get(path.key) or scopes_of(path)
-        return any(
-            (each.incident.scope, each.incident.member) in scopes
-            for each in self._open.values()
-            if each.incident.scope not in _SMALL
-        )
+        return bool(self.covering(path))
 
     def acknowledge(self, incident_id: str, by: str, now: float) -> Notice | None:
         """Note who has seen it."""
@@ -98,25 +103,36 @@ class Casebook:
         return None if known is None else self._close(known, now)
 
     def review(
-        self, standings: Standings, now: float, *, muted: Muted = lambda _path: False
+        self,
+        standings: Standings,
+        pools: Pools,
+        now: float,
+        *,
+        muted: Muted = lambda _path: False,
     ) -> list[Notice]:
-        """Compare the standings with the open incidents and return what to tell."""
-        look = look_at(self.ground, standings, now, muted)
+        """Compare standings and pools with the open incidents and return what to tell."""
+        ground = self.ground
+        look = look_at(ground, standings, now, muted, self.is_covered)
         notices: list[Notice] = []
-        for wanted in wanted_domains(self.ground, look):
+        for wanted in (*wanted_domains(ground, look), *wanted_losses(ground, look, pools)):
             notices += self._want(wanted, look)
+        if notices:
+            found = ((each.incident.scope, each.incident.member) for each in self._open.values())
+            pools.explained_by([scope for scope in found if scope[0] not in _SMALL])
         for wanted in wanted_psaps(
-            self.ground, look, lambda key: self.is_covered(self.ground.paths[key])
+            ground, look, pools, lambda key: self.is_covered(ground.paths[key])
         ):
             notices += self._want(wanted, look)
         for known in list(self._open.values()):
-            notices += self._follow(known, look)
+            notices += self._follow(known, look, pools)
         return notices
 
     def _want(self, wanted: Wanted, look: Look) -> list[Notice]:
         """Open what is not open yet; a bigger incident takes the smaller ones in."""
         vantage = self.ground.vantage
         if (wanted.alertname, vantage, wanted.scope, wanted.member) in self._open:
+            return []
+        if wanted.alertname == "CallsDegraded" and self._is_blocked(wanted):
             return []
         incident = Incident(
             id=self._new_id(),
@@ -135,9 +151,20 @@ class Casebook:
             affected=wanted.affected,
             unaffected=wanted.unaffected,
             untested=wanted.untested,
+            evidence=dict(wanted.evidence),
         )
         opened = self._begin(self._described(incident, look), look.now)
         return [opened, *self._take_in(opened.incident, look.now)]
+
+    def _is_blocked(self, wanted: Wanted) -> bool:
+        """Whether a total block that is open already says more."""
+        return any(
+            each.incident.alertname == "CallsBlocked"
+            and each.incident.scope not in _SMALL
+            and self.ground.inside((each.incident.scope, each.incident.member))
+            & self.ground.inside((wanted.scope, wanted.member))
+            for each in self._open.values()
+        )
 
     def _begin(self, incident: Incident, now: float) -> Notice:
         self._open[incident.identity] = _Open(incident, now)
@@ -153,6 +180,8 @@ class Casebook:
         return notices
 
     def _explains(self, bigger: Incident, smaller: Incident) -> bool:
+        if smaller.alertname == "CallsDegraded" and bigger.alertname == "CallsBlocked":
+            return (smaller.scope, smaller.member) == (bigger.scope, bigger.member)
         if smaller.scope not in _SMALL or smaller.alertname not in _FOLLOWED:
             return False
         if bigger.scope in _SMALL:
@@ -160,14 +189,16 @@ class Casebook:
         scope = (bigger.scope, bigger.member)
         return all(scope in self.ground.scopes.get(key, ()) for key in smaller.affected)
 
-    def _follow(self, known: _Open, look: Look) -> list[Notice]:
+    def _follow(self, known: _Open, look: Look, pools: Pools) -> list[Notice]:
         """Bring one open incident up to date: it grows, flaps, is refined, or closes."""
         incident = known.incident
         if incident.alertname not in _FOLLOWED:
             return []
         failing, passing, untested = self._members_now(incident, look)
         changed = incident
-        is_sick = len(failing) > SICK_SHARE * (len(failing) + len(passing))
+        is_sick = pools.is_sick((incident.scope, incident.member))
+        if incident.alertname != "CallsDegraded" or not incident.evidence:
+            is_sick = is_sick or len(failing) > SICK_SHARE * (len(failing) + len(passing))
         if is_sick:
             known.last_sick_at = look.now
             affected = tuple(sorted({*incident.affected, *failing}))
@@ -221,6 +252,8 @@ class Casebook:
             if key in inside:
                 by_kind.setdefault(kind, []).append(standing)
         cause = common_cause(by_kind, incident.first_failure_at)
+        if incident.alertname == "CallsDegraded" and incident.evidence:
+            cause = Cause.INTERMITTENT_LOSS
         passes = [leg.last_pass_at for found in by_kind.values() for leg in found]
         changed = replace(
             incident,

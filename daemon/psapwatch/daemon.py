@@ -32,6 +32,7 @@ from psapwatch.probes.recover import recover
 from psapwatch.recorder import Recorder
 from psapwatch.sinks.base import Surroundings, open_sinks
 from psapwatch.sinks.outbox import Outbox
+from psapwatch.store.opening import Unusable
 from psapwatch.store.store import Store
 from psapwatch.systemd import Systemd
 from psapwatch.verdict import Verdict
@@ -143,7 +144,10 @@ class Daemon:
         )
         if self._door is not None:
             await self._door.close()
-        await self.store.close()
+        try:
+            await self.store.close()
+        except Unusable as why:
+            self._log.error("not everything could be written", why=str(why))
         await close_world(self.world)
         self._log.info("stopped", calls_left_open=left, unanswered=len(self.watch.calls) - left)
         return left
@@ -159,7 +163,11 @@ class Daemon:
 
     def _open_outbox(self, config: Config) -> None:
         around = Surroundings(
-            config.vantage, self.world.clock, self.world.post, self.store.open_now
+            config.vantage,
+            self.world.clock,
+            self.world.post,
+            self.store.open_now,
+            folder=pathlib.Path(config.file).parent,
         )
         outbox = Outbox(
             self.store,

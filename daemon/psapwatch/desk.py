@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from psapwatch.casebook import CERTIFICATE_TICKET_S, Casebook
 from psapwatch.detection import Standing, State, Thresholds, step
 from psapwatch.diagnosis import Baseline, Case, diagnose
-from psapwatch.endpoint import Check, Path
+from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
 from psapwatch.evidence import Evidence, Kind
 from psapwatch.incident import Incident, Notice
+from psapwatch.pooled import Pools, counts, first_answered
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 
 NEW_ANSWERER_PASSES: Final = 20
@@ -67,9 +68,10 @@ class Desk:
         self.thresholds = thresholds
         self._recorder = recorder
         self._muted = muted
+        self.pools = Pools()
         self._seen: dict[Key, _Seen] = {}
         self._failing: set[tuple[str, str, str]] = set()
-        self._dirty = False
+        self._dirty = self._lossy = False
         self._reviewed_at = 0.0
 
     def take(self, path: Path, check: Check, evidence: Evidence, wall: float) -> Verdict:
@@ -109,13 +111,18 @@ class Desk:
 
     def tick(self, wall: float) -> None:
         """Review the incidents if anything may have changed."""
-        due = (
-            bool(self.casebook.open or self._failing) and wall - self._reviewed_at >= REVIEW_EVERY_S
-        )
+        watched = self.casebook.open or self._failing or self._lossy
+        due = bool(watched) and wall - self._reviewed_at >= REVIEW_EVERY_S
         if not (self._dirty or due or wall < self._reviewed_at):
             return
         self._dirty, self._reviewed_at = False, wall
-        self._tell(self.casebook.review(self.standings(), wall, muted=self._muted))
+        notices = self.casebook.review(self.standings(), self.pools, wall, muted=self._muted)
+        self._lossy = any(self.pools.findings())
+        self._tell(notices)
+
+    def is_suspicious(self, path: Path) -> bool:
+        """Whether more samples would decide if this path's firewall loses calls."""
+        return self.pools.is_suspicious(("firewall", path.firewall.id))
 
     def close(self, identity: tuple[str, str, str, str], wall: float) -> None:
         """Close an incident that a human ended."""
@@ -145,6 +152,7 @@ class Desk:
         before = seen.legs.get(evidence.leg, Standing())
         after = step(before, verdict, evidence.started_at, self.thresholds)
         seen.legs[evidence.leg] = after
+        self._pool(path, check, evidence, verdict, before)
         key = (path.key, check.name, evidence.leg)
         if after.is_failing:
             self._failing.add(key)
@@ -159,6 +167,24 @@ class Desk:
         if shown != seen.shown:
             seen.shown = shown
             self._recorder.state(path, check.name, shown)
+
+    def _pool(
+        self, path: Path, check: Check, evidence: Evidence, verdict: Verdict, before: Standing
+    ) -> None:
+        """Give this attempt's two samples to every domain of the path (detection.md 1, 3).
+
+        Once a bigger incident explains the path, its samples only tell when that one is over.
+        """
+        is_ours = path.psap.id in (REFERENCE, CONTROL)
+        if verdict.outcome is Outcome.INCONCLUSIVE or not counts(before, is_ours=is_ours):
+            return
+        at = evidence.started_at
+        scopes = self.casebook.covering(path) or self.casebook.ground.scopes.get(path.key, ())
+        kind: Literal["call", "options"] = "call" if check.is_call else "options"
+        self.pools.take(scopes, kind, path.key, at, failed=verdict.failed)
+        answered = first_answered(evidence, verdict)
+        if answered is not None:
+            self.pools.take(scopes, "first", path.key, at, failed=not answered)
 
     def _learn(self, seen: _Seen, evidence: Evidence, verdict: Verdict) -> None:
         """Keep who usually answers; a new answerer is usual only after many passes in a row."""

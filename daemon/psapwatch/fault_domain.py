@@ -25,8 +25,13 @@ PASSING_MAX: Final = 0.1
 DOMAINS_MAX: Final = 8
 """Separate explanations looked for in one review."""
 
-_ORDER: Final = {"psap": 0, "firewall": 1, "family": 3, "transport": 4, "source": 5, "vantage": 6}
-_ATTRIBUTE: Final = 2
+ORDER: Final = {
+    name: rank
+    for rank, name in enumerate(
+        ("psap", "firewall", "attribute", "family", "transport", "source", "vantage")
+    )
+}
+"""How equal sets of paths resolve (detection.md 4); any other scope is an attribute's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,8 @@ class Member:
     failing_since: float | None
     last_at: float
     is_failing: bool
+    is_explained: bool = False
+    """An open incident of a bigger scope explains its failure already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,8 @@ def explain(members: Sequence[Member], now: float) -> tuple[FaultDomain, ...]:
 
 def _is_fresh(member: Member, now: float) -> bool:
     since = member.failing_since
-    return member.is_failing and since is not None and since >= now - WINDOW_S
+    is_new = since is not None and since >= now - WINDOW_S
+    return member.is_failing and is_new and not member.is_explained
 
 
 def _by_scope(members: Iterable[Member]) -> Mapping[Scope, list[Member]]:
@@ -134,7 +142,7 @@ def _smallest(
 
 def _size(domain: FaultDomain, everyone: Mapping[Scope, list[Member]]) -> tuple[int, int, str]:
     """Fewest members first; equal sets resolve in the order of detection.md 4."""
-    rank = _ORDER.get(domain.scope, _ATTRIBUTE)
+    rank = ORDER.get(domain.scope, ORDER["attribute"])
     return len(everyone[domain.scope, domain.member]), rank, f"{domain.scope}={domain.member}"
 
 

@@ -14,10 +14,16 @@ from psapwatch.detection import WORST_LAST, Standing, State
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
 from psapwatch.fault_domain import FaultDomain, Member, Scope, explain, scopes_of
 from psapwatch.incident import Severity
+from psapwatch.pooled import Finding, Pools
 from psapwatch.verdict import Cause
 
 SETTLE_S: Final = 5.0
 """A PSAP's own incident waits this long for its neighbours, so that a firewall is told once."""
+
+PATIENCE_S: Final = 20.0
+"""... and this long while it is open whether the firewall loses calls."""
+TOTAL_LOSS: Final = 0.9
+"""A share of failures from which a domain's calls count as blocked."""
 
 Standings = Mapping[tuple[str, str], Mapping[str, Standing]]
 """(path key, check name) -> leg -> standing."""
@@ -74,9 +80,13 @@ class Wanted:
     affected: tuple[str, ...]
     unaffected: tuple[str, ...] = ()
     untested: tuple[str, ...] = ()
+    evidence: Mapping[str, float | str] = field(default_factory=dict)
+    """The numbers of a pooled finding."""
 
 
-def look_at(ground: Ground, standings: Standings, now: float, muted: Muted) -> Look:
+def look_at(
+    ground: Ground, standings: Standings, now: float, muted: Muted, is_covered: Muted
+) -> Look:
     """Reduce the standings to what a review needs; failing paths that are muted do not count."""
     best: dict[tuple[str, str], Standing] = {}
     members: dict[str, list[Member]] = {}
@@ -91,7 +101,14 @@ def look_at(ground: Ground, standings: Standings, now: float, muted: Muted) -> L
         if not (ground.is_ours(path.key) or (leg.is_failing and muted(path))):
             scopes = ground.scopes[path.key]
             members.setdefault(kind, []).append(
-                Member(path.key, scopes, leg.failing_since, leg.last_at, leg.is_failing)
+                Member(
+                    path.key,
+                    scopes,
+                    leg.failing_since,
+                    leg.last_at,
+                    leg.is_failing,
+                    leg.is_failing and is_covered(path),
+                )
             )
     return Look(now, best, members)
 
@@ -106,12 +123,27 @@ def wanted_domains(ground: Ground, look: Look) -> list[Wanted]:
     return [_of_domain(ground, look, scope, kinds) for scope, kinds in found.items()]
 
 
-def wanted_psaps(ground: Ground, look: Look, is_covered: Callable[[str], bool]) -> list[Wanted]:
-    """Incidents for PSAPs with a path that is down and that no bigger incident explains."""
+def wanted_losses(ground: Ground, look: Look, pools: Pools) -> list[Wanted]:
+    """Incidents for domains that lose a part of their calls or packets."""
+    return [
+        _of_finding(ground, look, finding, severity)
+        for finding in pools.findings()
+        if (severity := finding.severity) is not None
+    ]
+
+
+def wanted_psaps(
+    ground: Ground, look: Look, pools: Pools, is_covered: Callable[[str], bool]
+) -> list[Wanted]:
+    """Incidents for PSAPs with a path that is down and that no bigger incident explains.
+
+    While it is open whether several paths fail for one reason they wait, ``PATIENCE_S`` at most.
+    """
     down: dict[str, dict[str, str]] = {}
     for (key, kind), standing in look.best.items():
         since = standing.failing_since
-        settled = since is not None and look.now >= since + SETTLE_S
+        waits = any(pools.is_shared(scope) for scope in ground.scopes[key])
+        settled = since is not None and look.now >= since + (PATIENCE_S if waits else SETTLE_S)
         is_down = standing.state is State.DOWN and settled and not ground.is_ours(key)
         if is_down and not is_covered(key):
             down.setdefault(ground.paths[key].psap.id, {})[key] = kind
@@ -159,6 +191,28 @@ def _of_domain(
         affected=domain.failing,
         unaffected=domain.passing,
         untested=domain.untested,
+    )
+
+
+def _of_finding(ground: Ground, look: Look, finding: Finding, severity: Severity) -> Wanted:
+    is_total = finding.kind != "first" and finding.loss >= TOTAL_LOSS
+    inside = ground.inside(finding.scope)
+    failing = {key for (key, _kind), leg in look.best.items() if key in inside and leg.is_failing}
+    return Wanted(
+        alertname="CallsBlocked" if is_total else "CallsDegraded",
+        severity=severity,
+        scope=finding.scope[0],
+        member=finding.scope[1],
+        psap="",
+        firewall=_only_firewall(ground, sorted(inside)),
+        since=finding.since,
+        affected=tuple(sorted(failing)),
+        evidence={
+            "kind": finding.kind,
+            "loss": round(finding.loss, 4),
+            "samples": finding.samples,
+            "failures": finding.failures,
+        },
     )
 
 

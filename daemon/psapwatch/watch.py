@@ -33,6 +33,8 @@ BURSTS_PER_FIREWALL: Final = 8
 BROUGHT_FORWARD: Final = 10
 """Other paths that are asked at once when one becomes suspect (detection.md 4)."""
 BROUGHT_FORWARD_EVERY_S: Final = 5.0
+DENSE_S: Final = 1.0
+"""How often the reference is asked while it is open whether its firewall loses calls."""
 TICK_S: Final = 0.25
 STOP_PATIENCE_S: Final = 3.5
 """How long a stop waits for open calls to end; the whole stop stays under 5 s."""
@@ -151,6 +153,8 @@ class Watch:
                     "attempt failed by our own fault", verdict=prober_fault(error).why
                 )
             turn.due = next_due(turn.due, turn.interval_s, loop.time())
+            if turn.path.psap.id == REFERENCE and self.desk.is_suspicious(turn.path):
+                turn.due = min(turn.due, loop.time() + DENSE_S)
 
     async def _tick(self) -> None:
         """Let incidents open and close between attempts, and measure how late the loop is."""

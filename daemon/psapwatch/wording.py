@@ -8,6 +8,7 @@ from typing import Final
 
 from psapwatch.detection import Standing
 from psapwatch.incident import Incident
+from psapwatch.pooled import packet_loss
 
 _BEHIND: Final = {"firewall": "behind it", "psap": "affected", "path": "affected"}
 _TRIED: Final = {"call": "test calls", "options": "OPTIONS"}
@@ -23,6 +24,8 @@ def summary_of(
 ) -> str:
     """Say what was measured, and nothing else (detection.md 6)."""
     where = _where(incident)
+    if incident.alertname == "CallsDegraded" and "loss" in incident.evidence:
+        return _partial(incident, where, psaps_behind)
     parts = []
     for kind in ("call", "options"):
         legs = [leg for leg in by_kind.get(kind, ()) if leg.last_at >= incident.first_failure_at]
@@ -47,6 +50,20 @@ def summary_of(
     if incident.last_pass_at:
         sentences.append(f"Last good {clock(incident.last_pass_at)}")
     return ". ".join(sentences) + "."
+
+
+def _partial(incident: Incident, where: str, psaps_behind: int) -> str:
+    """A share of calls, or of packets that retransmissions hide."""
+    numbers = incident.evidence
+    of, since = f"{numbers['failures']} of {numbers['samples']}", clock(incident.first_failure_at)
+    if numbers["kind"] == "first":
+        share = packet_loss(float(numbers["loss"]))
+        said = f"the first transmission of {of} attempts {where} was not answered"
+        said = f"About {share:.0%} of packets {where} are lost each way: {said} since {since}"
+    else:
+        tried = _TRIED[str(numbers["kind"])]
+        said = f"{of} {tried} {where} failed since {since} ({float(numbers['loss']):.0%})"
+    return f"{said}; {psaps_behind} PSAPs are {_BEHIND.get(incident.scope, 'concerned')}."
 
 
 def _where(incident: Incident) -> str:

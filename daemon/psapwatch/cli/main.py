@@ -92,7 +92,7 @@ async def _serve(config: Config, shard: tuple[int, int]) -> int:
     """Run until a signal; return how many test calls would not end."""
     loop = asyncio.get_running_loop()
     try:
-        store = Store(config.store.path, WriterThread())
+        store = Store(config.store.path, WriterThread(), sole=True)
     except Unusable as why:
         raise Failed(str(why)) from None
     daemon = Daemon(

@@ -1,0 +1,254 @@
+"""Pooled detection: every attempt through a firewall is a sample of the firewall (layer L1).
+
+A CUSUM of the log-likelihood ratio runs for each domain and kind of sample, against several shares
+of loss at once; it raises when "this domain loses calls" explains the samples better, for total and
+for partial loss (detection.md 3). How the thresholds were chosen: ``docs/pooled-detection.md``.
+Moments are Unix seconds; shares are 0..1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from psapwatch.detection import Standing, State
+from psapwatch.evidence import Evidence, Kind
+from psapwatch.fault_domain import ORDER, Scope
+from psapwatch.verdict import Outcome, Verdict
+
+SampleKind = Literal["call", "options", "first"]
+"""Outcomes of calls, outcomes of OPTIONS, and whether a first transmission was answered."""
+
+THRESHOLD: Final = 25.0
+"""Nats. Below 0.02 expected false alarms in ten years at the load of detection.md 3."""
+SUSPICION: Final = 3.0
+"""From here the reference is called once a second until it is decided; one failure is enough."""
+RECOVERED: Final = 7.0
+"""Nats of evidence for health before a domain is well: one in 1,100 to be wrong."""
+DISTINCT_MAX: Final = 2
+"""So many failing paths are needed before one PSAP's failure could be everybody's."""
+POOLS_MAX: Final = 4_096
+
+PAGE_LOSS: Final = 0.05
+"""Share of attempts failing from which partial loss pages."""
+PAGE_PACKET_LOSS: Final = 0.20
+TICKET_PACKET_LOSS: Final = 0.05
+"""Shares of packets lost each way, from which first-transmission loss is told."""
+
+_HEALTHY: Final[dict[SampleKind, float]] = {"call": 0.005, "options": 0.005, "first": 0.03}
+_LOSSES: Final[dict[SampleKind, tuple[float, ...]]] = {
+    "call": (0.03, 0.1, 0.3, 0.95),
+    "options": (0.03, 0.1, 0.3, 0.95),
+    "first": (0.1, 0.2, 0.5),
+}
+
+
+def _steps(kind: SampleKind) -> tuple[tuple[float, float], ...]:
+    """Log-likelihood ratios of a failure and of a pass, for each alternative."""
+    healthy = _HEALTHY[kind]
+    return tuple(
+        (math.log(loss / healthy), math.log((1 - loss) / (1 - healthy))) for loss in _LOSSES[kind]
+    )
+
+
+_STEPS: Final = {kind: _steps(kind) for kind in _LOSSES}
+
+
+@dataclass(slots=True)
+class Pool:
+    """The samples of one domain and kind."""
+
+    kind: SampleKind
+    levels: list[float]
+    since: float = 0.0
+    """When the present rise of the levels began."""
+    samples: int = 0
+    failures: int = 0
+    paths: set[str] = field(default_factory=set)
+    """Paths that failed since then, as far as ``DISTINCT_MAX``."""
+    is_sick: bool = False
+    health: float = 0.0
+    sick_loss: float = 0.0
+
+    def take(self, path: str, at: float, *, failed: bool) -> None:
+        """Take one sample of an attempt on ``path`` that began at ``at``."""
+        column = 0 if failed else 1
+        highest = 0.0
+        levels = self.levels
+        for nth, step in enumerate(_STEPS[self.kind]):
+            level = levels[nth] + step[column]
+            levels[nth] = level = min(level, 2 * THRESHOLD) if level > 0.0 else 0.0
+            highest = max(highest, level)
+        if not highest:
+            self._forget()
+        else:
+            if not self.samples:
+                self.since = at
+            self.samples += 1
+            self.failures += failed
+            if failed and len(self.paths) < DISTINCT_MAX:
+                self.paths.add(path)
+        if self.is_sick:
+            self._heal(failed=failed)
+        elif highest >= THRESHOLD:
+            self.is_sick, self.health, self.sick_loss = True, 0.0, self.loss
+
+    @property
+    def level(self) -> float:
+        """The evidence for loss, nats."""
+        return max(self.levels)
+
+    @property
+    def loss(self) -> float:
+        """The share that failed since the rise began."""
+        return self.failures / self.samples if self.samples else 0.0
+
+    def _heal(self, *, failed: bool) -> None:
+        """The same test the other way round: recovery is as sure as onset."""
+        healthy = _HEALTHY[self.kind]
+        sick = max(self.sick_loss, _LOSSES[self.kind][0])
+        sick = min(sick, 0.95)
+        ratio = healthy / sick if failed else (1 - healthy) / (1 - sick)
+        self.health = max(0.0, self.health + math.log(ratio))
+        if self.health >= RECOVERED:
+            self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, healthy."""
+        self.is_sick = False
+        self.levels = [0.0] * len(self.levels)
+        self._forget()
+
+    def _forget(self) -> None:
+        if self.samples:
+            self.samples = self.failures = 0
+            self.paths.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A domain that loses a part of its calls or packets."""
+
+    kind: SampleKind
+    scope: Scope
+    since: float
+    loss: float
+    samples: int
+    failures: int
+
+    @property
+    def severity(self) -> Literal["page", "ticket"] | None:
+        """Page, ticket, or not worth telling."""
+        if self.kind != "first":
+            return "page" if self.loss >= PAGE_LOSS else "ticket"
+        lost = packet_loss(self.loss)
+        if lost < TICKET_PACKET_LOSS:
+            return None
+        return "page" if lost >= PAGE_PACKET_LOSS else "ticket"
+
+
+def packet_loss(unanswered: float) -> float:
+    """The share of packets lost each way that leaves this share of first sends unanswered."""
+    return 1.0 - math.sqrt(max(0.0, 1.0 - unanswered))
+
+
+@dataclass(slots=True)
+class Pools:
+    """All pools of one vantage."""
+
+    pools: dict[tuple[SampleKind, Scope], Pool] = field(default_factory=dict)
+
+    def take(
+        self, scopes: Iterable[Scope], kind: SampleKind, path: str, at: float, *, failed: bool
+    ) -> None:
+        """Count one sample in every domain that it belongs to; a PSAP alone is no pool."""
+        for scope in scopes:
+            if scope[0] == "psap":
+                continue
+            pool = self.pools.get((kind, scope))
+            if pool is None:
+                if len(self.pools) >= POOLS_MAX:
+                    continue
+                levels = [0.0] * len(_LOSSES[kind])
+                pool = self.pools[kind, scope] = Pool(kind, levels)
+            pool.take(path, at, failed=failed)
+
+    def explained_by(self, scopes: Collection[Scope]) -> None:
+        """Forget what other domains gathered from failures that these now explain."""
+        for (_kind, scope), pool in self.pools.items():
+            if scope not in scopes:
+                pool.reset()
+
+    def findings(self) -> Iterator[Finding]:
+        """The sick domains, for each kind those of the sort that explains best.
+
+        The true domain has the highest share of failures: what else holds its paths holds healthy
+        ones too. Equal shares resolve in the order of detection.md 4; two firewalls that lose
+        calls at once are two findings.
+        """
+        for kind in _LOSSES:
+            sick = [
+                (scope, pool)
+                for (of_kind, scope), pool in self.pools.items()
+                if of_kind == kind and pool.is_sick
+            ]
+            if not sick:
+                continue
+            best = min(sick, key=lambda found: (-round(found[1].loss, 2), _rank(found[0])))[0]
+            for scope, pool in sick:
+                if scope[0] == best[0]:
+                    yield Finding(kind, scope, pool.since, pool.loss, pool.samples, pool.failures)
+
+    def is_suspicious(self, scope: Scope) -> bool:
+        """Whether a domain is neither well nor decided: more samples are wanted."""
+        return any(
+            pool.level >= SUSPICION and not pool.is_sick
+            for kind in ("call", "options")
+            if (pool := self.pools.get((kind, scope))) is not None
+        )
+
+    def is_shared(self, scope: Scope) -> bool:
+        """Whether several paths of a domain failed, and it is open if for one reason."""
+        return any(
+            pool.level >= SUSPICION and len(pool.paths) >= DISTINCT_MAX
+            for kind in ("call", "options")
+            if (pool := self.pools.get((kind, scope))) is not None
+        )
+
+    def is_sick(self, scope: Scope) -> bool:
+        """Whether any kind of sample says that the domain loses a part."""
+        return any(
+            (pool := self.pools.get((kind, scope))) is not None and pool.is_sick for kind in _LOSSES
+        )
+
+
+def counts(before: Standing, *, is_ours: bool) -> bool:
+    """Whether a sample counts: only paths that were up, so that chronic failures poison nothing.
+
+    A suspect path counts too, so each path gives at most ``fall`` failures in a row. Responders of
+    our own count as long as they have ever passed: they are what is asked more often on suspicion.
+    """
+    if is_ours:
+        return before.last_pass_at is not None
+    return before.state in (State.UP, State.DEGRADED, State.SUSPECT)
+
+
+def first_answered(evidence: Evidence, verdict: Verdict) -> bool | None:
+    """Whether the first transmission was answered before the first retransmission.
+
+    None where that cannot be told: over a stream, or when nothing was answered at all.
+    """
+    if evidence.transport != "udp" or verdict.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE):
+        return None
+    for seen in evidence.of(Kind.SENT, Kind.RESPONSE):
+        if seen.kind is Kind.RESPONSE:
+            return True
+        if seen["nth"] != 1:
+            return False
+    return None
+
+
+def _rank(scope: Scope) -> tuple[int, str]:
+    return ORDER.get(scope[0], ORDER["attribute"]), scope[1]
