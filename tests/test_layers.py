@@ -11,19 +11,22 @@ import pytest
 from source_tree import PACKAGE, Function, Module, modules
 
 LAYERS: Final = {
-    "L5 doors": {"config", "daemon", "cli", "replay"},
+    "L5 doors": {"cli", "config", "daemon", "demo", "replay"},
     "L4 service": {
         "board",
         "exposition",
         "logs",
         "metrics",
         "metrics_paths",
+        "notice_forms",
+        "open_calls",
         "permits",
         "recorder",
         "report",
         "sinks",
         "store",
         "systemd",
+        "turn",
         "watch",
         "web",
     },
@@ -40,11 +43,13 @@ LAYERS: Final = {
         "location",
         "metrics_names",
         "phases",
+        "pooled",
         "remote_text",
         "responses",
         "rtp",
         "schedule",
         "sip",
+        "wanted",
         "wording",
     },
     "L0 words": {"endpoint", "evidence", "verdict"},
@@ -66,8 +71,9 @@ IMPURE: Final = {
 """What the pure core never imports: time, chance and the network are arguments."""
 
 CARRIER_ARGUMENTS: Final = 3
-DATAGRAM_SENDERS: Final = {"net.udp", "systemd"}
-"""Who calls the system's sendto: the carrier of SIP datagrams, and the word to systemd."""
+DATAGRAM_SENDERS: Final = {"net.udp", "net.answering", "demo.relay", "systemd"}
+"""Who calls the system's sendto: the carrier of SIP datagrams; the answering side, which asks the
+guard itself; the demo's firewall, which forwards what others sent; and the word to systemd."""
 
 _HEIGHT: Final = {
     name: height for height, names in enumerate(reversed(LAYERS.values())) for name in names
