@@ -262,9 +262,11 @@ class Call:
 
     def _answered(self, invitation: Invitation, response: Response, now: float) -> None:
         if response.code < 200:
-            invitation.heard(now)
+            invitation.was_heard = True
             if response.code not in self.plan.provisionals_allowed:
                 self._unsafe("ringing", f"{response.code} {response.reason[:40]}", now)
+            elif self._wants_end:
+                invitation.cancel(now)
         elif response.code >= 300:
             invitation.refused(response.code)
             self._authenticate(invitation, response)

@@ -1,7 +1,7 @@
 """One INVITE and its CANCEL (RFC 3261 9.1, 17.1.1; layer L1).
 
-CANCEL must not leave before the INVITE was heard. A wish to cancel is remembered, and acted on when
-a late 1xx comes; if nothing ever comes, nothing rings.
+CANCEL must not leave before the INVITE was heard. Until then the wish to cancel only stops its
+transmissions; a late 1xx lets the CANCEL leave, and if nothing ever comes, nothing rings.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Invitation:
     def __init__(self, request: Request, output: Output, *, reliable: bool) -> None:
         self.request = request
         self.was_heard = False
-        """Whether a 1xx has come."""
+        """Whether a 1xx has come, so that CANCEL may leave."""
         self.how: How = "no_answer"
         self.confirmed = True
         self._output, self._reliable = output, reliable
@@ -35,7 +35,6 @@ class Invitation:
         )
         self._cancel: ClientTransaction | None = None
         self._cancelled_until: float | None = None
-        self._wants_cancel = False
         self._begun = False
 
     @property
@@ -103,19 +102,12 @@ class Invitation:
                 self._cancel_answered(each)
         return self._invite.events()
 
-    def heard(self, now: float) -> None:
-        """A 1xx has come: from now on CANCEL may leave."""
-        self.was_heard = True
-        if self._wants_cancel:
-            self.cancel(now)
-
     def refused(self, code: int) -> None:
         """A final other than 2xx has come."""
         self.how = "cancelled" if self._cancel is not None and code == 487 else "rejected"
 
     def cancel(self, now: float) -> None:
-        """Send CANCEL if the INVITE was heard; otherwise send it no more, and remember the wish."""
-        self._wants_cancel = True
+        """Send CANCEL if the INVITE was heard; otherwise send it no more."""
         if not self.was_heard:
             self._invite.give_up(now)
         elif self.is_open and self._cancel is None:
