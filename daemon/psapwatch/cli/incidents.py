@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from psapwatch.cli.doors import CONFIG, Failed, loaded, store_to_change, store_to_read
+from psapwatch.config.shape import Config
+from psapwatch.endpoint import Psap
 from psapwatch.incident import Incident, to_json
 from psapwatch.net.system import SystemClock
+from psapwatch.notice_forms import FORMS, Dossier
+from psapwatch.store.attempts import Attempt
+from psapwatch.store.store import Store
+
+ID_CHARACTERS: Final = 12
+PATHS_LOOKED_AT: Final = 20
+"""Affected paths that are searched for a failing attempt to show."""
+ATTEMPTS_READ: Final = 20
+SLACK_S: Final = 60.0
+"""An attempt begins before its failure is seen: that long before is still the incident's."""
 
 
 @click.group()
@@ -51,7 +63,8 @@ def list_(file: str, limit: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([to_json(incident) for incident in found], indent=2))
         return
-    table = Table("id", "alert", "severity", "scope", "cause", "opened", "closed", "by")
+    number = Column("id", no_wrap=True, min_width=ID_CHARACTERS)  # what `show` and `ack` ask for
+    table = Table(number, "alert", "severity", "scope", "cause", "opened", "closed", "by")
     for each in found:
         scope = f"{each.scope} {each.member}"
         table.add_row(
@@ -64,28 +77,31 @@ def list_(file: str, limit: int, as_json: bool) -> None:
 @incidents.command()
 @click.argument("incident_id", metavar="ID")
 @CONFIG
+@click.option("--format", "form", type=click.Choice(list(FORMS)), default="text")
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json", "markdown", "csv"]), default="text"
+    "--time-zone",
+    "zone",
+    default="UTC",
+    show_default=True,
+    metavar="NAME",
+    help="Local time of those who read it, such as America/New_York.",
 )
-def show(incident_id: str, file: str, form: str) -> None:
-    """Show one incident.
+def show(incident_id: str, file: str, form: str, zone: str) -> None:
+    """Show one incident, or write it as a form.
+
+    fcc is a draft of the notification of 47 CFR 4.9(h)(2), public one for the public; markdown is
+    the whole report. A human checks and sends them.
 
     \b
     Example:
-      psapwatch incidents show 5f0c2a9be1d3 --format json
+      psapwatch incidents show 5f0c2a9be1d3 --format fcc --time-zone America/New_York
     """
     config = loaded(file)
-
-    async def read() -> Incident | None:
-        store = store_to_read(config)
-        found = await store.incident(incident_id)
-        await store.close()
-        return found
-
-    found = asyncio.run(read())
+    there = _zone(zone)
+    found = asyncio.run(_dossier(config, incident_id, there))
     if found is None:
         raise Failed(f"{config.store.path} has no incident {incident_id!r}")
-    click.echo(_FORMS[form](found), nl=form != "csv")
+    click.echo(FORMS[form](found))
 
 
 @incidents.command()
@@ -113,48 +129,71 @@ def ack(incident_id: str, file: str, by: str) -> None:
     click.echo(f"{incident_id} is acknowledged by {by}")
 
 
-def _facts(incident: Incident) -> list[tuple[str, str]]:
-    return [
-        ("incident", incident.id),
-        ("alert", f"{incident.alertname} ({incident.severity})"),
-        ("what", f"{incident.scope} {incident.member}"),
-        ("cause", incident.cause.value),
-        ("summary", incident.summary),
-        ("first failure", _time(incident.first_failure_at)),
-        ("last good", _time(incident.last_pass_at)),
-        ("opened", _time(incident.opened_at)),
-        ("closed", _time(incident.closed_at) or "still open"),
-        ("state changes", str(incident.changes)),
-        ("acknowledged by", incident.acknowledged or "nobody"),
-        ("merged into", incident.merged_into or "-"),
-        ("affected", ", ".join(incident.affected) or "-"),
-        ("unaffected", ", ".join(incident.unaffected) or "-"),
-        ("untested", ", ".join(incident.untested) or "-"),
+async def _dossier(config: Config, incident_id: str, zone: tzinfo) -> Dossier | None:
+    """Everything that the store and the configuration say about an incident."""
+    store = store_to_read(config)
+    try:
+        incident = await store.incident(incident_id)
+        if incident is None:
+            return None
+        paths = [path for path in config.all_paths if path.key in incident.affected]
+        psaps = {psap: Psap(psap, psap) for psap in map(_psap_of, incident.affected)}
+        psaps |= {path.psap.id: path.psap for path in paths}
+        failing = await _failing(store, incident)
+        return Dossier(
+            incident,
+            SystemClock().wall(),
+            config.identity,
+            psaps=tuple(psaps.values()),
+            transports=tuple(sorted({path.transport for path in paths})),
+            told=await store.told(incident_id),
+            failing=failing,
+            passing=await _last_pass(store, failing),
+            zone=zone,
+        )
+    finally:
+        await store.close()
+
+
+async def _failing(store: Store, incident: Incident) -> Attempt | None:
+    """A failing attempt of the incident: a call rather than OPTIONS, the first rather than later.
+
+    At most ``PATHS_LOOKED_AT`` of the affected paths are asked.
+    """
+    until = incident.closed_at or float("inf")
+    found = [
+        attempt
+        for key in incident.affected[:PATHS_LOOKED_AT]
+        for attempt in await store.attempts(*key.split("/", 1), failed=True, limit=ATTEMPTS_READ)
+        if incident.first_failure_at - SLACK_S <= attempt[0].started_at <= until
     ]
+    found.sort(key=lambda attempt: (attempt[0].probe != "call", attempt[0].started_at))
+    return found[0] if found else None
 
 
-def _text(incident: Incident) -> str:
-    return "\n".join(f"{name:16} {value}" for name, value in _facts(incident))
+async def _last_pass(store: Store, failing: Attempt | None) -> Attempt | None:
+    if failing is None:
+        return None
+    seen = failing[0]
+    kept = await store.last_pass(seen.psap, seen.path, seen.check)
+    if kept is not None:
+        return kept
+    passes = await store.attempts(seen.psap, seen.path, failed=False, limit=1)
+    return passes[0] if passes else None
 
 
-def _markdown(incident: Incident) -> str:
-    rows = (f"| {name} | {value.replace('|', chr(92) + '|')} |" for name, value in _facts(incident))
-    return "\n".join((f"# Incident {incident.id}", "", "| | |", "|---|---|", *rows))
+def _psap_of(key: str) -> str:
+    return key.partition("/")[0]
 
 
-def _csv(incident: Incident) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow([name for name, _value in _facts(incident)])
-    writer.writerow([value for _name, value in _facts(incident)])
-    return out.getvalue()
-
-
-def _json(incident: Incident) -> str:
-    return json.dumps(to_json(incident), indent=2)
-
-
-_FORMS = {"text": _text, "json": _json, "markdown": _markdown, "csv": _csv}
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise click.BadParameter(
+            f"{name!r} is no time zone known here; write UTC or America/New_York",
+            param_hint="--time-zone",
+        ) from None
 
 
 def _time(wall: float | None) -> str:
