@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from psapwatch.systemd import STATUS_CHARACTERS_MAX, Systemd
+from psapwatch.turn import finishes_every_s
+from samples import KEEPALIVE, TEST_CALL, path
 
 
 @pytest.fixture
@@ -88,3 +90,33 @@ def test_without_systemd_nothing_happens(tmp_path: Path) -> None:
         systemd.alive(0.0)
         systemd.stopping()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_slow_schedule_asks_for_a_longer_watchdog(manager: socket.socket) -> None:
+    """Four rounds may be missing; a fast schedule keeps the unit's own, an empty one has none."""
+    systemd = Systemd(manager.getsockname(), watchdog_s=60.0)
+    systemd.expect_every(15.0)
+    systemd.expect_every(308.0)
+    assert heard(manager) == "WATCHDOG_USEC=1232000000"
+    systemd.expect_every(308.0)
+    systemd.expect_every(0.0)
+    assert heard(manager) == "WATCHDOG_USEC=0"
+    systemd.expect_every(2.0)
+    assert heard(manager) == "WATCHDOG_USEC=60000000"
+    assert systemd.watchdog_s == 60.0
+
+
+def test_without_a_watchdog_none_is_asked_for(manager: socket.socket) -> None:
+    """A unit without WatchdogSec stays one."""
+    Systemd(manager.getsockname()).expect_every(308.0)
+    manager.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        heard(manager)
+
+
+def test_options_say_how_often_attempts_finish() -> None:
+    """Calls may be stopped at any time: they set the pace only where nothing else runs."""
+    call, options = (path(), TEST_CALL), (path(), KEEPALIVE)
+    assert finishes_every_s([call, options]) == 19.0
+    assert finishes_every_s([call]) == 308.0
+    assert finishes_every_s([]) == 0.0

@@ -35,6 +35,7 @@ from psapwatch.sinks.outbox import Outbox
 from psapwatch.store.opening import Unusable
 from psapwatch.store.store import Store
 from psapwatch.systemd import Systemd
+from psapwatch.turn import finishes_every_s
 from psapwatch.verdict import Verdict
 from psapwatch.wanted import Ground
 from psapwatch.watch import Watch
@@ -121,14 +122,13 @@ class Daemon:
             self._spawn(self._recover(row))
         self.watch.confirm = self.config.detection.confirm
         self.watch.run(self.runs, self.config.firewalls)
+        self._systemd.expect_every(finishes_every_s(self.runs))
         self._spawn(self._housekeeping())
         self.board.is_ready = True
-        self._systemd.ready(f"watching {len({path.key for path, _check in self.runs})} paths")
+        count = len({path.key for path, _check in self.runs})
+        self._systemd.ready(f"watching {count} paths")
         self._log.info(
-            "started",
-            vantage=self.config.vantage,
-            paths=len({path.key for path, _check in self.runs}),
-            web=str(listening or ""),
+            "started", vantage=self.config.vantage, paths=count, web=str(listening or "")
         )
         return listening
 
@@ -262,6 +262,7 @@ class Daemon:
         self.board.configure(self.runs)
         self.watch.identity, self.watch.confirm = new.identity, new.detection.confirm
         self.watch.run(self.runs, new.firewalls)
+        self._systemd.expect_every(finishes_every_s(self.runs))
 
     async def change(self, what: str, by: str, at: float) -> None:
         """Remember a change event; alerts that open soon after quote it."""

@@ -16,6 +16,8 @@ from psapwatch.remote_text import printable
 STATUS_CHARACTERS_MAX: Final = 200
 WATCHDOG_SHARE: Final = 4
 """A sign of life is sent at most every fourth of ``WatchdogSec``."""
+WATCHDOG_ROUNDS: Final = 4.0
+"""How many attempts in a row may be missing before the watchdog bites."""
 
 
 class Systemd:
@@ -23,7 +25,7 @@ class Systemd:
 
     def __init__(self, address: str = "", watchdog_s: float = 0.0) -> None:
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
-        self.watchdog_s = watchdog_s
+        self.watchdog_s = self._watchdog_given_s = watchdog_s
         self._alive_at = float("-inf")
 
     @classmethod
@@ -49,6 +51,19 @@ class Systemd:
     def status(self, status: str) -> None:
         """Show one line in ``systemctl status``."""
         self._tell(_status(status))
+
+    def expect_every(self, seconds: float) -> None:
+        """Say how often attempts finish while all is well (0: never, as in an empty shard).
+
+        A schedule that is slower than ``WatchdogSec`` asks systemd for a longer watchdog, or for
+        none: a daemon that waits as it should must not be killed for it.
+        """
+        if not self._watchdog_given_s:
+            return
+        wanted_s = max(self._watchdog_given_s, WATCHDOG_ROUNDS * seconds) if seconds else 0.0
+        if wanted_s != self.watchdog_s:
+            self.watchdog_s = wanted_s
+            self._tell(f"WATCHDOG_USEC={int(wanted_s * 1e6)}")
 
     def alive(self, now: float) -> None:
         """Feed the watchdog; call it when an attempt really finished. ``now`` as in reloading."""

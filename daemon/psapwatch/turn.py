@@ -27,7 +27,8 @@ class Alarm:
         loop = asyncio.get_running_loop()
         if loop.time() >= due:
             return False
-        waiting = self._waiting = loop.create_future()
+        waiting: asyncio.Future[bool] = loop.create_future()
+        self._waiting = waiting
         handle = loop.call_at(due, _settle, waiting, False)  # noqa: FBT003 - the future's result
         try:
             return await waiting
@@ -77,6 +78,19 @@ def first_dues(runs: Iterable[Run], now: float) -> list[tuple[float, Run]]:
         at = phases([path.key for path, _check in group], group[0][1].every_s, offset)
         dues += [(now + at[path.key], (path, check)) for path, check in group]
     return sorted(dues, key=lambda due: due[0])
+
+
+def finishes_every_s(runs: Iterable[Run]) -> float:
+    """How often at least one of these runs finishes, in seconds; 0 when there are none.
+
+    Calls may be stopped or refused at any time: they count only where nothing else runs.
+    """
+    everything = tuple(runs)
+    steady = [run for run in everything if not run[1].is_call] or everything
+    return min(
+        (Turn(path, check, 0.0).interval_s + check.give_up_after_s for path, check in steady),
+        default=0.0,
+    )
 
 
 def _settle(future: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001 - its result
