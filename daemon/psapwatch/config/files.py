@@ -5,6 +5,7 @@ What a secret file holds never reaches a message: errors name the file and what 
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 from typing import Final
@@ -20,8 +21,19 @@ class BadFile(ValueError):
     """A named file that cannot be used; the message says why."""
 
 
+CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
+"""Where systemd says that it has put what ``LoadCredential`` names (systemd.exec(5))."""
+
+
 def beside(file: str, name: str) -> str:
-    """Return ``name`` as seen from the folder of ``file``; from here for standard input."""
+    """Return ``name`` as seen from the folder of ``file``; from here for standard input.
+
+    As a service we may not read ``secrets/NAME`` beside the configuration, but are given it under
+    the name that ``LoadCredential=secrets:FOLDER`` makes of it, ``secrets_NAME``: that one wins.
+    """
+    given = Path(os.environ.get(CREDENTIALS, "")) / name.replace("/", "_")
+    if CREDENTIALS in os.environ and given.is_file():
+        return str(given)
     folder = Path() if file == "-" else Path(file).parent
     return str(folder / name)
 
