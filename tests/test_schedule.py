@@ -72,3 +72,16 @@ def test_two_vantages_never_meet(wall: float, of: int) -> None:
     for agreement, wait in zip(agreements, waits, strict=True):
         assert wait_for_turn_s(agreement, wall + wait + 1e-3) == 0
         assert wait <= 300.0 * of
+
+
+def test_a_rounding_error_is_not_waited_for() -> None:
+    """Tokens missing by floating point alone are there: a wait of no time would never end."""
+    budget = Budget(Limits(messages_per_second=200, calls_per_second=0.3, concurrent_calls=9))
+    now = 0.0
+    for _ in range(2_000):
+        wait_s = budget.wait_s("call", now)
+        assert wait_s == 0 or now + wait_s > now
+        now += wait_s
+        assert budget.wait_s("call", now) == 0
+        budget.enter("call", now)
+        budget.leave("call")

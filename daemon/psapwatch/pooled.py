@@ -22,7 +22,7 @@ SampleKind = Literal["call", "options", "first"]
 """Outcomes of calls, outcomes of OPTIONS, and whether a first transmission was answered."""
 
 THRESHOLD: Final = 25.0
-"""Nats. Below 0.02 expected false alarms in ten years at the load of detection.md 3."""
+"""Nats. Five failures in a row; 0.03 false alarms in ten years (``docs/pooled-detection.md``)."""
 SUSPICION: Final = 3.0
 """From here the reference is called once a second until it is decided; one failure is enough."""
 RECOVERED: Final = 7.0

@@ -11,8 +11,13 @@ from dataclasses import dataclass, field
 
 from psapwatch.endpoint import CALL_FLOOR_S, Agreement, Limits
 
+ROUNDING = 1e-9
+"""Tokens that floating point may lose: waiting for them would take no time, for ever."""
 MESSAGES_PER_ATTEMPT = {"options": 2, "call": 7}
 """Messages that one attempt sends when all goes well; what a budget counts with."""
+
+GRAIN_S = 0.001
+"""A timer may fire so much early: it is the attempt that was due, none brought forward."""
 
 
 def phases(keys: list[str], every_s: float, offset: float = 0.0) -> dict[str, float]:
@@ -26,8 +31,11 @@ def phases(keys: list[str], every_s: float, offset: float = 0.0) -> dict[str, fl
 
 
 def next_due(due: float, every_s: float, now: float) -> float:
-    """The next time after ``now`` on the grid of ``due``: what was missed is not made up for."""
-    if now < due + every_s:
+    """The next time after ``now`` on the grid of ``due``: what was missed is not made up for.
+
+    An attempt that was brought forward, and is over before its time, leaves that time as it is.
+    """
+    if due - GRAIN_S <= now < due + every_s:
         return due + every_s
     return due + every_s * (math.floor((now - due) / every_s) + 1)
 
@@ -68,7 +76,7 @@ class Bucket:
         """Seconds until ``tokens`` are there (0 when they are)."""
         self._fill(now)
         missing = min(tokens, self.depth) - self.level
-        return max(0.0, missing / self.rate)
+        return missing / self.rate if missing > ROUNDING else 0.0
 
     def take(self, tokens: float, now: float) -> None:
         """Take ``tokens``; an attempt larger than the depth takes the level below zero."""

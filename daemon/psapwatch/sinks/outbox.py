@@ -28,6 +28,8 @@ BACK_OFF_S: Final = 0.5
 BACK_OFF_S_MAX: Final = 4.0
 ROUND_S: Final = 15.0
 """How long after a round that failed a sink is tried again."""
+BREATH_S: Final = 0.001
+"""The shortest wait: what floating point leaves of a due time must not become a busy loop."""
 DISK_S: Final = 2.0
 """How long a notice waits for being on disk: a page must not wait for ever for a dead disk."""
 POISON_ROUNDS: Final = 20
@@ -96,7 +98,7 @@ class Outbox:
                     repeat_at = loop.time() + lane.sink.repeat_s
                     _log(lane, await lane.sink.repeat(), "repeat")
                 again_s = min(again_s, repeat_at - loop.time())
-            await _wait(lane.wake, again_s)
+            await _wait(lane.wake, max(again_s, BREATH_S))
 
     async def _on_disk(self) -> None:
         """Wait until what was queued is committed; a dead disk is waited for only so long."""

@@ -1,0 +1,145 @@
+"""Pooled detection: what raises, what does not, and how it ends."""
+
+from __future__ import annotations
+
+import random
+
+import false_alarms
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from psapwatch.detection import Standing, State
+from psapwatch.pooled import PAGE_LOSS, Finding, Pools, SampleKind, counts, packet_loss
+
+EAST = ("firewall", "fw-east")
+WEST = ("firewall", "fw-west")
+HERE = ("vantage", "here")
+
+
+def _fed(pools: Pools, loss: float, samples: int, *, kind: SampleKind = "options", seed: int = 1,
+         scopes: tuple[tuple[str, str], ...] = (EAST, HERE)) -> int | None:  # fmt: skip
+    """Feed samples until the domain is sick; return after how many."""
+    chance = random.Random(seed)  # noqa: S311 - a seeded test
+    for nth in range(samples):
+        pools.take(scopes, kind, f"p{nth % 204}", float(nth), failed=chance.random() < loss)
+        if pools.is_sick(scopes[0]):
+            return nth + 1
+    return None
+
+
+@pytest.mark.parametrize(
+    ("loss", "within"), [(1.0, 5), (0.5, 40), (0.25, 80), (0.10, 300), (0.05, 900)]
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_loss_is_found_within_so_many_samples(loss: float, within: int, seed: int) -> None:
+    """The more is lost, the fewer samples it takes."""
+    after = _fed(Pools(), loss, 5_000, seed=seed)
+    assert after is not None
+    assert after <= within
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_half_a_percent_at_random_is_health(seed: int) -> None:
+    """Two days of samples with random failures raise nothing (ten years: ``false_alarms``)."""
+    assert _fed(Pools(), 0.005, 500_000, seed=seed) is None
+
+
+@pytest.mark.parametrize("kind", ["call", "options", "first"])
+def test_ten_years_bring_no_false_alarm(kind: SampleKind) -> None:
+    """Computed, not simulated: fewer than one in twenty times ten years."""
+    assert sum(expected for _loss, expected in false_alarms.in_ten_years(kind)) < 0.05
+
+
+def test_the_smaller_domain_is_named() -> None:
+    """One of two firewalls loses calls: the firewall, not the vantage that holds both."""
+    pools = Pools()
+    for nth in range(200):
+        pools.take((EAST, HERE), "call", f"e{nth % 20}", float(nth), failed=nth % 4 == 0)
+        pools.take((WEST, HERE), "call", f"w{nth % 20}", float(nth), failed=False)
+    assert [finding.scope for finding in pools.findings()] == [EAST]
+
+
+def test_two_firewalls_at_once_are_two_findings() -> None:
+    """Both lose calls: two incidents, not one vantage."""
+    pools = Pools()
+    for nth in range(400):
+        for side in (EAST, WEST):
+            pools.take((side, HERE), "call", f"{side}{nth % 20}", float(nth), failed=nth % 4 == 0)
+    assert sorted(finding.scope for finding in pools.findings()) == [EAST, WEST]
+
+
+def test_recovery_is_as_sure_as_onset() -> None:
+    """A sick domain is well only after enough passes, and a single one is not enough."""
+    pools = Pools()
+    assert _fed(pools, 1.0, 10) == 5
+    pools.take((EAST, HERE), "options", "p1", 100.0, failed=False)
+    assert pools.is_sick(EAST)
+    for nth in range(20):
+        pools.take((EAST, HERE), "options", "p1", 101.0 + nth, failed=False)
+    assert not pools.is_sick(EAST)
+    assert list(pools.findings()) == []
+
+
+def test_one_path_alone_is_suspicious_but_not_shared() -> None:
+    """A PSAP that dies does not wait for its firewall to be judged."""
+    pools = Pools()
+    for nth in range(3):
+        pools.take((EAST,), "options", "p7", float(nth), failed=True)
+    assert pools.is_suspicious(EAST)
+    assert not pools.is_shared(EAST)
+    pools.take((EAST,), "options", "p8", 3.0, failed=True)
+    assert pools.is_shared(EAST)
+
+
+def test_what_an_incident_explains_is_forgotten_elsewhere() -> None:
+    """Once the firewall is named, the vantage does not raise over the same failures later."""
+    pools = Pools()
+    _fed(pools, 1.0, 10)
+    assert pools.is_sick(HERE)
+    pools.explained_by([EAST])
+    assert not pools.is_sick(HERE)
+    assert pools.is_sick(EAST)
+
+
+@pytest.mark.parametrize(
+    ("state", "ever_passed", "ours", "expected"),
+    [
+        (State.UP, True, False, True),
+        (State.DEGRADED, True, False, True),
+        (State.SUSPECT, True, False, True),
+        (State.DOWN, True, False, False),
+        (State.UNKNOWN, False, False, False),
+        (State.DOWN, True, True, True),
+        (State.UNKNOWN, False, True, False),
+    ],
+)
+def test_chronic_failures_do_not_count(
+    state: State, ever_passed: bool, ours: bool, expected: bool
+) -> None:
+    """A path that is down, or never was up, is no sample of its firewall."""
+    standing = Standing(state=state, last_pass_at=1.0 if ever_passed else None)
+    assert counts(standing, is_ours=ours) is expected
+
+
+@given(st.floats(0, 1))
+def test_packet_loss_from_unanswered_sends(lost: float) -> None:
+    """A share lost each way leaves ``1 - (1 - q)^2`` of first sends unanswered."""
+    assert packet_loss(1 - (1 - lost) ** 2) == pytest.approx(lost, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "severity"),
+    [
+        ("call", PAGE_LOSS, "page"),
+        ("call", 0.03, "ticket"),
+        ("first", 0.37, "page"),
+        ("first", 0.10, "ticket"),
+        ("first", 0.05, None),
+    ],
+)
+def test_severity(kind: SampleKind, loss: float, severity: str | None) -> None:
+    """5 % of calls page; 5 % of packets are a ticket and 20 % page."""
+    assert Finding(kind, EAST, 0.0, loss, 100, 10).severity == severity
+
+
