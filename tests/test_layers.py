@@ -18,6 +18,7 @@ LAYERS: Final = {
         "logs",
         "metrics",
         "metrics_paths",
+        "metrics_reference",
         "notice_forms",
         "open_calls",
         "permits",

@@ -7,6 +7,7 @@ import gc
 import re
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -62,6 +63,7 @@ NAMED_IN_THE_CONTRACT: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "last_pass_timestamp_seconds": ("gauge", (*ON_PATH, "check")),
     "paths": ("gauge", ("firewall",)),
     "paths_down": ("gauge", ("firewall",)),
+    "psap_info": ("gauge", ("psap", "name", "latitude", "longitude")),
     "incident_open": ("gauge", ("alert", "severity", "scope", "member", "psap", "firewall")),
     "incident_cause": ("gauge", ("id", "alert", "scope", "member", "cause")),
     "incidents_total": ("counter", ("alert", "scope", "cause")),
@@ -312,6 +314,17 @@ class TestPathState:
         metrics.configure((two,), CHECKS, ("pager",))
         assert value(metrics, "paths", firewall="fw-east") == 1
         assert value(metrics, "paths_down", firewall="fw-east") == 0
+
+    def test_psaps_are_introduced_with_their_place(self) -> None:
+        """Names and places are the configuration's; a responder of our own is no PSAP."""
+        here = replace(path("a"), psap=replace(path("a").psap, name="A Town", location=(42.5, -71)))
+        metrics = made(here, path("b"), path(REFERENCE))
+        shown = [line for line in text(metrics).splitlines() if "_psap_info{" in line]
+        assert len(shown) == 2
+        assert '{latitude="42.5",longitude="-71",name="A Town",psap="a"} 1' in shown[0]
+        assert 'latitude="",longitude="",name=' in shown[1]
+        metrics.configure((path("b"),), CHECKS, ("pager",))
+        assert text(metrics).count("\npsapwatch_psap_info{") == 1
 
     def test_an_unknown_word_is_a_callers_mistake(self) -> None:
         """Label values come from the closed set."""

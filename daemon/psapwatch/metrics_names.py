@@ -138,6 +138,11 @@ LAST_PASS: Final = _gauge(
 )
 PATHS: Final = _gauge("paths", ("firewall",), "Paths to PSAPs that lead through the firewall.")
 PATHS_DOWN: Final = _gauge("paths_down", ("firewall",), "Paths to PSAPs that are down.")
+PSAP_INFO: Final = _gauge(
+    "psap_info",
+    ("psap", "name", "latitude", "longitude"),
+    "1, with a PSAP's name and place as configured, for maps and tables.",
+)
 INCIDENT_OPEN: Final = _gauge(
     "incident_open",
     ("alert", "severity", "scope", "member", "psap", "firewall"),
@@ -204,7 +209,7 @@ INTERNAL_ERRORS: Final = _counter(
 CONTRACT: Final = (
     *(ATTEMPTS, CAUSES, RESPONSES, RESPONSE_DURATION, PHASE_DURATION, SENDS, RETRANSMISSIONS),
     *(MEDIA_PACKETS, PATH_UP, PATH_STATE, LAST_ATTEMPT, LAST_PASS, PATHS, PATHS_DOWN),
-    *(INCIDENT_OPEN, INCIDENT_CAUSE, INCIDENTS, DETECTION, CALLS_OPEN, CALLS_ENDED),
+    *(PSAP_INFO, INCIDENT_OPEN, INCIDENT_CAUSE, INCIDENTS, DETECTION, CALLS_OPEN, CALLS_ENDED),
     *(TEARDOWN_FAILURES, CALLS_STOPPED, CERTIFICATE_EXPIRY, NOTIFICATIONS, OUTBOX_PENDING),
     *(SCHEDULE_DELAY, LOOP_DELAY, SELF_TEST, MAINTENANCE, RELOAD_SUCCESSFUL, RELOAD_TIME),
     *(BUILD_INFO, INTERNAL_ERRORS),

@@ -15,7 +15,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from psapwatch import metrics_names as names
-from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
+from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path, Psap
 from psapwatch.evidence import Evidence, Kind
 from psapwatch.exposition import AnyFamily, Buckets, Series, exemplar, histogram, series
 from psapwatch.phases import seconds
@@ -81,6 +81,7 @@ class PathMetrics:
         self._certificate = series(names.CERTIFICATE_EXPIRY, registry)
         self._paths = series(names.PATHS, registry)
         self._down = series(names.PATHS_DOWN, registry)
+        self._psaps = series(names.PSAP_INFO, registry)
         self._cells: dict[Labels, Cell] = {}
         self._states: dict[Labels, dict[str, str]] = {}
         self._worst: dict[Labels, str] = {}
@@ -97,6 +98,7 @@ class PathMetrics:
         return (
             *(self._attempts, self._response, self._up, self._state, self._last_attempt),
             *(self._last_pass, self._certificate, self._paths, self._down),
+            self._psaps,
         )
 
     def configure(self, paths: Sequence[Path], checks: Sequence[Check]) -> None:
@@ -121,6 +123,7 @@ class PathMetrics:
         for path in paths:
             self._show(labels_of(path))
         self._count(paths)
+        self._introduce({path.psap for path in paths})
 
     def attempt(
         self,
@@ -214,6 +217,13 @@ class PathMetrics:
             self._paths.at(firewall).set(through[firewall])
             self._down.at(firewall).set(down[firewall])
 
+    def _introduce(self, psaps: Collection[Psap]) -> None:
+        """Say who the PSAPs are and where; a responder of our own is none."""
+        shown = {_info_of(psap) for psap in psaps if psap.id not in (REFERENCE, CONTROL)}
+        self._psaps.keep(lambda values: values in shown)
+        for values in sorted(shown):
+            self._psaps.at(*values).set(1)
+
     def _pool(self, *, pooled: bool) -> None:
         if pooled is not self._pooled:
             self._pooled = pooled
@@ -225,6 +235,8 @@ class PathMetrics:
         firewalls = {labels[2] for labels in paths}
         for family in self.families:
             labels = family.row.labels
+            if "firewall" not in labels:
+                continue
             if labels[-1] in ("check", "outcome") and "path" in labels:
                 family.keep(lambda values: values[:5] in cells)
             elif "path" in labels:
@@ -238,6 +250,11 @@ class PathMetrics:
             if path in paths
         }
         self._worst = {path: worst for path, worst in self._worst.items() if path in paths}
+
+
+def _info_of(psap: Psap) -> Labels:
+    latitude, longitude = map(str, psap.location) if psap.location else ("", "")
+    return (psap.id, psap.name, latitude, longitude)
 
 
 def _badness(state: str) -> int:
