@@ -22,6 +22,7 @@ from psapwatch.net.pool import Pool
 from psapwatch.net.resolve import SipResolver
 from psapwatch.net.sockets import ReceiveTime, SourcePorts, local_error, open_socket
 from psapwatch.net.udp import Datagrams
+from psapwatch.sip.machine import NO_ROOM
 from psapwatch.world import Clock, Entropy, Flow, Listener, Reply, Road, World
 
 SOCKETS_MAX: Final = 16_384
@@ -156,7 +157,7 @@ class SystemNetwork:
     def _drop(self, flow: Datagrams) -> None:
         self.dropped += 1
         flow.close()
-        facts = {"error": "sockets_max", "detail": f"gave way: {self.sockets_max} sockets open"}
+        facts = {"error": NO_ROOM, "detail": f"gave way: {self.sockets_max} sockets open"}
         seen = Observation(Kind.LOCAL_ERROR, self._loop.time(), facts)
         self._loop.call_soon(flow.listeners.failed, seen)
 

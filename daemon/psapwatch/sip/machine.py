@@ -22,6 +22,9 @@ REMOTE_TEXT_MAX: Final = 120
 LEDGER: Final = "ledger"
 """``error`` of the LOCAL_ERROR that says: the row of ``ledger_due`` could not be written."""
 
+NO_ROOM: Final = "sockets_max"
+"""``error`` of the LOCAL_ERROR that says: this silent flow gave way, all sockets are in use."""
+
 _ICMP_IGNORED: Final = frozenset(
     {(4, 11, None), (4, 4, None), (6, 3, None), (4, 3, 4), (6, 2, None)}
 )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from psapwatch.endpoint import Address
 from psapwatch.evidence import Kind, Observation
 from psapwatch.sip.digest import Digest
 from psapwatch.sip.incoming import Incoming
-from psapwatch.sip.machine import Output, Send, is_hard, refusal, response_seen
+from psapwatch.sip.machine import NO_ROOM, Output, Send, is_hard, refusal, response_seen
 from psapwatch.sip.request import again
 from psapwatch.sip.transaction import Act, ClientTransaction, Happened
 from psapwatch.sip.wire import Message, Request
+
+SENT_IN_VAIN_MIN: Final = 3
+"""Transmissions without an answer (0, 0.5 and 1.5 s) that are silence even when it is cut short."""
 
 
 class OptionsExchange:
@@ -74,8 +78,15 @@ class OptionsExchange:
         self._output.tell(seen)
 
     def transport_error(self, seen: Observation, now: float) -> None:
-        """A hard error ends the attempt; after ICMP a late answer is still heard."""
-        self._output.tell(seen)
+        """A hard error ends the attempt; after ICMP a late answer is still heard.
+
+        In an outage of thousands silent flows give way to others: that is silence, not our fault.
+        """
+        gave_way = seen.kind is Kind.LOCAL_ERROR and seen.get("error") == NO_ROOM
+        if not gave_way or (not self.over and self._transactions[-1].sends < SENT_IN_VAIN_MIN):
+            self._output.tell(seen)
+        elif not self.over:
+            self._tell_silence(now)
         if not is_hard(seen):
             return
         self._conclude()
