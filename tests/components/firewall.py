@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -199,6 +200,29 @@ class Laboratory:
         )
         near.wait_until(lambda: is_bound(near.pid, "tcp", near_port), f"listens on {near_port}")
         return f"http://127.0.0.1:{near_port}"
+
+    def reach_back(self, place: Place, url: str) -> str:
+        """Return a base URL in ``place`` for a web server that runs here."""
+        folder = self.bench.new_folder("relay-back")
+        door, port = folder / "door", free_port()
+        near = self.bench.start(
+            "relay-here",
+            [program("socat"), f"UNIX-LISTEN:{door},fork", f"TCP:{urlsplit(url).netloc}"],
+            folder=folder,
+        )
+        near.wait_until(door.exists, "opens its door")
+        far = self.bench.start(
+            "relay-there",
+            [
+                program("socat"),
+                f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork",
+                f"UNIX-CONNECT:{door}",
+            ],
+            folder=folder,
+            place=place,
+        )
+        far.wait_until(lambda: is_bound(far.pid, "tcp", port), f"listens on {port}")
+        return f"http://127.0.0.1:{port}"
 
 
 def open_laboratory(bench: Bench) -> Laboratory:

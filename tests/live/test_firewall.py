@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import pytest
 
-from components.daemon import PROGRAM, Daemon
-from components.firewall import FIREWALL_OUTER, INSIDE, OUTSIDE, SIP_PORT, Laboratory
+from components.daemon import Daemon
+from components.firewall import FIREWALL_OUTER, OUTSIDE, SIP_PORT, Laboratory
+from components.inside import start_answering_point
 from components.process import Bench
 from components.watching import FIREWALL, outcomes, watching
 
@@ -20,13 +21,6 @@ INVITE_OCTETS: Final = "@th,64,48 0x494e56495445"
 def answering_point(bench: Bench, laboratory: Laboratory) -> None:
     """Our own answering point inside: it is every PSAP of the tests."""
     start_answering_point(bench, laboratory)
-
-
-def start_answering_point(bench: Bench, laboratory: Laboratory) -> None:
-    """Start ``psapwatch respond`` inside, over UDP and TCP."""
-    argv = [str(PROGRAM), "respond", "--listen", f"{INSIDE}:{SIP_PORT}", "--per-source", "10000"]
-    running = bench.start("respond", argv, place=laboratory.inside)
-    running.wait_until(lambda: running.output.count("answering on") == 2, "answers")
 
 
 @pytest.fixture
