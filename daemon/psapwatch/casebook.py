@@ -201,8 +201,11 @@ class Casebook:
             is_sick = is_sick or len(failing) > SICK_SHARE * (len(failing) + len(passing))
         if is_sick:
             known.last_sick_at = look.now
-            affected = tuple(sorted({*incident.affected, *failing}))
-            changed = replace(incident, affected=affected, unaffected=passing, untested=untested)
+            if incident.scope not in _SMALL:  # those say from the first which paths are left
+                affected = tuple(sorted({*incident.affected, *failing}))
+                changed = replace(
+                    incident, affected=affected, unaffected=passing, untested=untested
+                )
             changed = self._described(changed, look)
         if is_sick != known.is_sick:
             known.is_sick = is_sick

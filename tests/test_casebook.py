@@ -1,0 +1,268 @@
+"""What opens, changes, merges and closes: one failure, one page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+
+import pytest
+
+from psapwatch.casebook import Casebook
+from psapwatch.detection import Standing, State
+from psapwatch.endpoint import Check, Firewall, Path, Psap, Source
+from psapwatch.incident import Incident, Notice
+from psapwatch.pooled import Pools
+from psapwatch.probes.call import CallSettings
+from psapwatch.probes.options import OptionsSettings
+from psapwatch.verdict import Cause
+from psapwatch.wanted import Ground
+
+OPTIONS = Check("keepalive", 15.0, 4.0, OptionsSettings())
+CALLS = Check("test-call", 300.0, 8.0, CallSettings())
+CLEAN_S = 300.0
+
+
+@dataclass
+class Scene:
+    """A casebook over so many PSAPs behind one or two firewalls, and the state of each path."""
+
+    psaps: int = 40
+    firewalls: tuple[str, ...] = ("fw-east",)
+    now: float = 1_000.0
+    down: dict[str, float] = field(default_factory=dict)
+    """Path key -> failing since."""
+    muted: set[str] = field(default_factory=set)
+    cause: Cause = Cause.CALLS_BLOCKED
+    checks: tuple[Check, ...] = (OPTIONS,)
+
+    def __post_init__(self) -> None:
+        made = {name: Firewall(name, (Source("192.0.2.1"),)) for name in self.firewalls}
+        paths = [
+            Path(Psap(f"p{n:02}", "", (("county", f"c{n % 4}"),)), name, "v", made[name], "sip:h", "udp")
+            for n in range(self.psaps)
+            for name in self.firewalls
+        ]  # fmt: skip
+        numbers = count(1)
+        runs = tuple((path, check) for check in self.checks for path in paths)
+        self.paths = {path.key: path for path in paths}
+        self.book = Casebook(Ground("v", runs, CLEAN_S), lambda: f"i{next(numbers)}")
+
+    def block(self, *keys: str) -> None:
+        """These paths fail from now on; without names, all of them."""
+        self.down |= {key: self.now for key in keys or self.paths}
+
+    def lift(self, *keys: str) -> None:
+        """These paths are up again; without names, all of them."""
+        for key in keys or tuple(self.down):
+            self.down.pop(key, None)
+
+    def review(self, after_s: float = 1.0) -> list[Notice]:
+        """Let time pass, with every path freshly sampled, and review."""
+        self.now += after_s
+        standings = {
+            (key, check.name): {"leg": self._standing(key)}
+            for key in self.paths
+            for check in self.checks
+        }
+        return self.book.review(
+            standings, Pools(), self.now, muted=lambda path: path.key in self.muted
+        )
+
+    def _standing(self, key: str) -> Standing:
+        since = self.down.get(key)
+        if since is None:
+            return Standing(State.UP, passes=3, last_pass_at=self.now - 0.1, last_at=self.now - 0.1)
+        return Standing(
+            State.DOWN, 2, 0, since, since - 15, self.now - 0.1, last_failed=True, cause=self.cause, why="x"
+        )  # fmt: skip
+
+
+def _said(notices: list[Notice]) -> list[tuple[str, str, str, str]]:
+    return [
+        (notice.status, notice.incident.alertname, notice.incident.scope, notice.incident.member)
+        for notice in notices
+    ]
+
+
+def test_a_firewall_is_one_page() -> None:
+    """Forty PSAPs behind a blocked firewall are one incident, and nothing more while it lasts."""
+    scene = Scene()
+    scene.block()
+    assert _said(scene.review()) == [("open", "CallsBlocked", "firewall", "fw-east")]
+    assert [said for _ in range(60) for said in _said(scene.review(5.0))] == []
+    (incident,) = scene.book.open
+    assert incident.severity == "page"
+    assert len(incident.affected) == 40
+    assert "fw-east" in incident.summary
+
+
+def test_one_psap_waits_for_its_neighbours_and_then_pages() -> None:
+    """A single PSAP is told by its own name, after the time its neighbours need to answer."""
+    scene = Scene()
+    scene.block("p07/fw-east")
+    assert _said(scene.review(1.0)) == []
+    assert _said(scene.review(5.0)) == [("open", "CallsBlocked", "psap", "p07")]
+
+
+def test_one_of_two_paths_is_a_ticket() -> None:
+    """Redundancy lost is no page: calls still get through the other firewall."""
+    scene = Scene(firewalls=("fw-east", "fw-west"))
+    scene.block("p07/fw-east")
+    scene.review(1.0)
+    assert _said(scene.review(5.0)) == [("open", "RedundancyLost", "path", "p07/fw-east")]
+    assert scene.book.open[0].severity == "ticket"
+    assert scene.book.open[0].unaffected == ("p07/fw-west",)
+
+
+def test_the_second_path_escalates_the_ticket_to_a_page() -> None:
+    """When the other path dies too, the ticket closes as merged and the PSAP pages."""
+    scene = Scene(firewalls=("fw-east", "fw-west"))
+    scene.block("p07/fw-east")
+    scene.review(6.0)
+    scene.block("p07/fw-west")
+    said = _said(scene.review(6.0))
+    assert ("open", "CallsBlocked", "psap", "p07") in said
+    assert ("closed", "RedundancyLost", "path", "p07/fw-east") in said
+
+
+def test_a_bigger_domain_takes_the_smaller_ones_in() -> None:
+    """A PSAP that was told first closes as merged, without a page of its own for the firewall."""
+    scene = Scene()
+    scene.block("p07/fw-east")
+    (opened,) = scene.review(6.0)
+    scene.block(*(key for key in scene.paths if key != "p07/fw-east"))
+    notices = scene.review(1.0)
+    assert _said(notices) == [
+        ("open", "CallsBlocked", "firewall", "fw-east"),
+        ("closed", "CallsBlocked", "psap", "p07"),
+    ]
+    assert notices[1].incident.id == opened.incident.id
+    assert notices[1].incident.merged_into == notices[0].incident.id
+
+
+def test_it_closes_after_a_clean_while_and_not_before() -> None:
+    """Five clean minutes, counted from the last failure."""
+    scene = Scene()
+    scene.block()
+    scene.review()
+    scene.lift()
+    assert _said(scene.review(1.0)) == [("changed", "CallsBlocked", "firewall", "fw-east")]
+    assert _said(scene.review(CLEAN_S - 5)) == []
+    assert _said(scene.review(10.0)) == [("closed", "CallsBlocked", "firewall", "fw-east")]
+    assert scene.book.open == ()
+
+
+def test_flapping_is_one_incident_with_a_count() -> None:
+    """Twenty seconds up and twenty down for twenty minutes: one page, counted changes."""
+    scene = Scene()
+    opened = []
+    for _ in range(30):
+        scene.block()
+        opened += [each for each in scene.review(20.0) if each.status == "open"]
+        scene.lift()
+        opened += [each for each in scene.review(20.0) if each.status == "open"]
+    assert len(opened) == 1
+    assert scene.book.open[0].changes >= 58
+
+
+def test_refining_the_cause_is_no_new_page() -> None:
+    """Identity is without the cause: a better one is a change, not a second incident."""
+    scene = Scene()
+    scene.block()
+    (opened,) = scene.review()
+    scene.cause = Cause.EXPLICIT_REJECT
+    (changed,) = scene.review()
+    assert (changed.status, changed.incident.id) == ("changed", opened.incident.id)
+    assert changed.incident.cause is Cause.EXPLICIT_REJECT
+
+
+def test_calls_that_fail_beside_passing_options_are_a_pattern() -> None:
+    """Only the calls are down: INVITE is blocked, and OPTIONS must not clear it."""
+    scene = Scene(checks=(CALLS,))
+    scene.block()
+    scene.review()
+    both = Scene(checks=(OPTIONS, CALLS))
+    both.now += 1.0
+    standings = {
+        (key, check.name): {
+            "leg": Standing(State.UP, last_pass_at=both.now, last_at=both.now)
+            if check is OPTIONS
+            else Standing(
+                State.DOWN, 2, 0, both.now - 5, None, both.now, last_failed=True,
+                cause=Cause.CALLS_BLOCKED, why="no answer to INVITE",
+            )
+        }
+        for key in both.paths
+        for check in both.checks
+    }  # fmt: skip
+    (opened,) = both.book.review(standings, Pools(), both.now)
+    assert opened.incident.alertname == "CallsBlocked"
+    assert opened.incident.cause is Cause.INVITE_BLOCKED
+    assert "OPTIONS still pass" in opened.incident.summary
+
+
+def test_a_restart_in_mid_outage_neither_pages_again_nor_forgets() -> None:
+    """The adopted incident is followed: no open notice, and a close when it is over."""
+    scene = Scene()
+    scene.block()
+    scene.review()
+    after = Scene(now=scene.now + 10)
+    after.book.adopt(scene.book.open, after.now)
+    after.block()
+    assert [said for said in _said(after.review(2.0)) if said[0] == "open"] == []
+    after.lift()
+    after.review(1.0)
+    assert ("closed", "CallsBlocked", "firewall", "fw-east") in _said(after.review(CLEAN_S + 5))
+
+
+def test_maintenance_scopes_and_does_not_mute_a_total_loss() -> None:
+    """What a window names may be down; a PSAP whose every path is down pages all the same."""
+    scene = Scene(firewalls=("fw-east", "fw-west"))
+    scene.muted = {key for key in scene.paths if key.endswith("fw-east")}
+    scene.block(*scene.muted)
+    assert [said for said in _said(scene.review(6.0)) if said[1] == "CallsBlocked"] == []
+    scene.block("p07/fw-west")
+    assert ("open", "CallsBlocked", "psap", "p07") in _said(scene.review(6.0))
+
+
+def test_acknowledgement_is_kept_and_told() -> None:
+    """Who works on it is part of the incident; an unknown id is nobody's."""
+    scene = Scene()
+    scene.block()
+    (opened,) = scene.review()
+    notice = scene.book.acknowledge(opened.incident.id, "J. Doe", scene.now)
+    assert notice is not None
+    assert notice.incident.acknowledged == "J. Doe"
+    assert scene.book.acknowledge("nobody", "J. Doe", scene.now) is None
+
+
+def test_a_reported_incident_opens_once() -> None:
+    """The same unsafe PSAP reported twice is one page; withdrawing closes it."""
+    scene = Scene()
+    unsafe = Incident(
+        "", "TestCallUnsafe", "page", "v", "psap", "p07", "p07", "fw-east",
+        Cause.UNSAFE_ANSWER, "ended at once", 0.0, 0.0,
+    )  # fmt: skip
+    first = scene.book.report(unsafe, 10.0)
+    assert first is not None
+    assert scene.book.report(unsafe, 11.0) is None
+    assert _said(scene.review()) == []
+    closed = scene.book.withdraw(unsafe.identity, 12.0)
+    assert closed is not None
+    assert closed.status == "closed"
+
+
+@pytest.mark.parametrize("share", [0.05, 0.10])
+def test_a_few_stragglers_do_not_keep_a_domain_sick(share: float) -> None:
+    """Up to a tenth of the members may still fail; they are told by themselves afterwards."""
+    scene = Scene()
+    scene.block()
+    scene.review()
+    stragglers = sorted(scene.paths)[: int(share * 40)]
+    scene.lift(*(key for key in scene.paths if key not in stragglers))
+    scene.review(1.0)
+    said = _said(scene.review(CLEAN_S + 5)) + _said(scene.review(1.0))
+    assert ("closed", "CallsBlocked", "firewall", "fw-east") in said
+    assert {each[3] for each in said if each[0] == "open"} == {
+        key.partition("/")[0] for key in stragglers
+    }
