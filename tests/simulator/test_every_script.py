@@ -42,7 +42,7 @@ async def probe(outside: Outside, *, is_call: bool) -> Evidence:
     settings = CallSettings() if is_call else OptionsSettings()
     check = Check("check", 300.0, 8.0 if is_call else 4.0, settings)
     resolved = await outside.built.world.resolver.resolve(path.uri, path.transport)
-    crowd: set[Pump] = set()
+    crowd: dict[Pump, None] = {}
     errand = Errand(
         check,
         resolved.legs[0],

@@ -7,6 +7,7 @@ hour takes seconds, and the same seed gives the same transcript.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -50,6 +51,14 @@ class Stage:
         self.starts = 0
         self.scenery: set[asyncio.Task[None]] = set(asyncio.all_tasks())
         """Tasks that are no part of the daemon: they survive its being killed."""
+        self.sent: Counter[str] = Counter()
+        """What was sent by others, by the label of the fault that has them do so."""
+        self.marks: dict[str, float] = {}
+        """Loop times of a fault's last beginning, by its label."""
+        self.steps: list[tuple[float, float]] = []
+        """When the wall clock was stepped (loop time), and by how much."""
+        self.left_open = 0
+        """Test calls that the last stop could not end."""
         self._database = database
 
     async def start(self) -> None:
@@ -60,7 +69,7 @@ class Stage:
 
     async def stop(self) -> None:
         """End the daemon as SIGTERM does."""
-        await self.daemon.stop()
+        self.left_open = await self.daemon.stop()
 
     async def kill(self) -> None:
         """End the daemon as SIGKILL does: nothing more is sent, what is committed stays."""
@@ -71,6 +80,11 @@ class Stage:
         for pump in list(self.daemon.watch.crowd):
             pump.abandon()
         await self.daemon.store.close()
+
+    def step_clock(self, seconds: float) -> None:
+        """Step the wall clock as a broken NTP would."""
+        self.steps.append((asyncio.get_running_loop().time(), seconds))
+        self.topology.world.clock.step(seconds)
 
     def pages(self) -> list[str]:
         """What was paged, in order: ``alertname scope member``."""

@@ -62,7 +62,12 @@ class FakeAlertmanager:
         self._clock = clock
         self._alerts: dict[Labels, Alert] = {}
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:  # noqa: ARG002
+    async def post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],  # noqa: ARG002 - the port's signature
+    ) -> Reply:
         """As ``world.Post.post``."""
         if self.down:
             return Reply(0, "connection refused")

@@ -61,6 +61,8 @@ class Carriage:
         self.random = seeded(seed, "network")
         self.transcript: deque[Crossing] = deque(maxlen=TRANSCRIPT_MAX)
         self.crossings = 0
+        self.taps: list[Callable[[Crossing], None]] = []
+        """Each hears everything that is sent, and what becomes of it."""
         self.off: set[str] = set()
         """Hosts that are dead or cut off: nothing reaches them, nothing leaves them."""
         self.wall = clock.wall
@@ -196,9 +198,12 @@ class Carriage:
     def _write(self, now: float, packet: Packet, fate: Fate) -> None:
         source, destination = packet.source, packet.destination
         self.crossings += 1
-        self.transcript.append(
-            Crossing(now, packet.transport, packet.phase, source, destination, fate, packet.octets)
+        crossing = Crossing(
+            now, packet.transport, packet.phase, source, destination, fate, packet.octets
         )
+        self.transcript.append(crossing)
+        for tap in self.taps:
+            tap(crossing)
         line = (
             f"{now!r} {packet.transport} {packet.phase} {source.host} {source.port} "
             f"{destination.host} {destination.port} {fate}\n"

@@ -45,7 +45,7 @@ from psapwatch.sip.answering_script import SCRIPTS, Script
 ESINET: Final = "esinet"
 PSAPS_MAX: Final = 10_000
 _YEAR_S: Final = 365 * 86_400.0
-_COUNTIES: Final = 14
+_COUNTIES: Final = (("county", tuple(f"county-{nth:02d}" for nth in range(14))),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,8 @@ class Plan:
     with_v6: bool = False
     script: Script = SCRIPTS["multipart"]
     link: Link = field(default_factory=Link)
+    attributes: tuple[tuple[str, tuple[str, ...]], ...] = _COUNTIES
+    """What PSAPs have in common: each attribute's values are dealt out in turn."""
     names: tuple[str, ...] = ()
     """Of the PSAPs, in order; where they end, ``PSAP 17`` and so on."""
     calls_every_s: float = 300.0
@@ -80,6 +82,7 @@ class Topology:
     """A built network, by the ids of its parts."""
 
     world: SimulatedWorld
+    plan: Plan
     firewalls: Mapping[str, SimulatedFirewall]
     psaps: Mapping[str, SimulatedPsap]
     references: Mapping[str, SimulatedPsap]
@@ -138,7 +141,7 @@ def topology(world: SimulatedWorld, seed: int, plan: Plan = Plan()) -> Topology:
             tag = _tags(seed, place)
             witnesses[place] = SimulatedPsap(world.network, "Witness", (host,), tag=tag)
     outlooks = tuple(_outlook(plan, v, agencies) for v in range(len(plan.vantages)))
-    return Topology(world, firewalls, psaps, references, witnesses, outlooks)
+    return Topology(world, plan, firewalls, psaps, references, witnesses, outlooks)
 
 
 def _agency(plan: Plan, number: int) -> Psap:
@@ -146,7 +149,9 @@ def _agency(plan: Plan, number: int) -> Psap:
     return Psap(
         id=f"psap-{number:03d}",
         name=plan.names[number - 1] if named else f"PSAP {number}",
-        attributes=(("county", f"county-{number % _COUNTIES:02d}"),),
+        attributes=tuple(
+            (name, values[number % len(values)]) for name, values in plan.attributes
+        ),
         agreement=Agreement(consent="simulated", every_s=plan.calls_every_s, commissioned=True),
     )
 

@@ -1,0 +1,146 @@
+"""What holds in every world, whatever goes wrong there (house rules, "simulation invariants").
+
+``Tap`` hears every packet as it leaves; the rest is asked of the daemon before it stops, and of
+the network after.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from psapwatch.endpoint import Path
+from psapwatch.incident import Incident
+from psapwatch.metrics_names import ATTEMPTS, INCIDENTS, INTERNAL_ERRORS, Row
+from psapwatch.permits import spacing_of
+from psapwatch.replay.stage import Stage
+from psapwatch.simulator.carriage import Crossing
+from psapwatch.sip.guard import NotATestCall, permit
+from psapwatch.sip.wire import call_id_of
+
+ATTEMPTS_MAX: Final = 1_000_000
+GRAIN_S: Final = 0.001
+"""What two clocks may differ by: wall time is a float of today's size."""
+
+
+class Tap:
+    """Hears what the prober sends: every INVITE to a test URN, and no PSAP too often."""
+
+    def __init__(self, scene: Stage) -> None:
+        self.wrong: list[str] = []
+        self.invites = 0
+        self._spacing = {
+            host: (path.psap.id, spacing_of(path))
+            for path in scene.config.paths
+            for host in scene.topology.psaps[path.psap.id].hosts
+        }
+        self._ours = {
+            source.address for firewall in scene.config.firewalls for source in firewall.sources
+        }
+        self._last: dict[str, float] = {}
+        self._seen: set[str] = set()
+        scene.topology.world.network.taps.append(self.crossed)
+
+    def crossed(self, packet: Crossing) -> None:
+        """Look at one packet."""
+        if not packet.octets.startswith(b"INVITE ") or packet.source.host not in self._ours:
+            return
+        try:
+            permit(packet.octets)
+        except NotATestCall as why:
+            self.wrong.append(f"{packet.at:.3f} s: an INVITE that is no test call: {why}")
+        call_id = call_id_of(packet.octets)
+        if call_id in self._seen:
+            return  # the same call again: a retransmission, or with credentials
+        self._seen.add(call_id)
+        self.invites += 1
+        psap, spacing_s = self._spacing.get(packet.destination.host, ("", 0.0))
+        last = self._last.get(psap) if psap else None
+        if last is not None and packet.at - last < spacing_s - GRAIN_S:
+            gap_s = packet.at - last
+            self.wrong.append(f"{packet.at:.3f} s: {psap} called {gap_s:.1f} s after the last call")
+        self._last[psap] = packet.at
+
+
+async def broken_while_running(scene: Stage, tap: Tap, incidents: Sequence[Incident]) -> list[str]:
+    """What does not hold of the running daemon; cheap enough for every scenario."""
+    daemon = scene.daemon
+    wrong = list(tap.wrong)
+    errors = _counted(scene, INTERNAL_ERRORS).get((), 0.0)
+    if errors:
+        wrong.append(f"{errors:.0f} errors of our own")
+    lost = +daemon.store.losses
+    if lost:
+        wrong.append(f"the store lost {dict(lost)}")
+    wrong += _incidents_disagree(scene, incidents)
+    return wrong
+
+
+def broken_at_rest(scene: Stage) -> list[str]:
+    """What is left when the daemon has stopped and everything has timed out."""
+    left = {
+        "calls that the daemon could not end": scene.left_open,
+        "calls that nobody ended": scene.topology.open_calls,
+        "sockets left open": scene.topology.open_flows,
+    }
+    return [f"{count} {what}" for what, count in left.items() if count]
+
+
+async def counts_disagree(scene: Stage) -> list[str]:
+    """Where store and metrics differ, and attempts of one check that overlap."""
+    store, config = scene.daemon.store, scene.config
+    await store.flushed()
+    counted = {labels: count for labels, count in _counted(scene, ATTEMPTS).items() if count}
+    kept: Counter[tuple[str, ...]] = Counter()
+    wrong: list[str] = []
+    for path in config.all_paths:
+        ends: dict[str, float] = {}
+        found = await store.attempts(path.psap.id, path.id, limit=ATTEMPTS_MAX)
+        for evidence, verdict in sorted(found, key=lambda each: each[0].started_at):
+            kept[*_labels(path), evidence.check, verdict.outcome.value] += 1
+            if evidence.started_at < ends.get(evidence.check, 0.0) - GRAIN_S and not scene.steps:
+                wrong.append(f"{path.key} {evidence.check}: two attempts at {evidence.started_at}")
+            ends[evidence.check] = evidence.started_at + evidence.duration_s
+    if scene.starts > 1:
+        return wrong  # counters begin again with each start
+    wrong += [
+        f"{' '.join(labels)}: {kept[labels]} in the store, {counted.get(labels, 0):.0f} counted"
+        for labels in sorted({*kept, *counted})
+        if kept[labels] != counted.get(labels, 0)
+    ]
+    return wrong
+
+
+def _incidents_disagree(scene: Stage, incidents: Sequence[Incident]) -> Iterable[str]:
+    """Where store, casebook, metrics and sinks do not tell the same."""
+    daemon, post = scene.daemon, scene.topology.world.post
+    open_here = {incident.id for incident in daemon.casebook.open}
+    open_there = {incident.id for incident in incidents if incident.is_open}
+    if open_here != open_there:
+        yield f"open in the casebook {sorted(open_here)}, in the store {sorted(open_there)}"
+    if scene.starts > 1:
+        return
+    opened = sum(_counted(scene, INCIDENTS).values())
+    if opened != len(incidents):
+        yield f"{opened:.0f} incidents counted, {len(incidents)} in the store"
+    told = Counter((body["incident"]["id"], body["status"]) for _at, _url, body in post.webhooks)
+    waiting = sum(daemon.store.pending_count(name) for name in daemon.recorder.sink_names)
+    for incident in incidents:
+        for status, times in (("open", 1), ("closed", 0 if incident.is_open else 1)):
+            if told[incident.id, status] != times and not waiting:
+                yield f"{incident.id}: {status} told {told[incident.id, status]} times"
+
+
+def _counted(scene: Stage, row: Row) -> dict[tuple[str, ...], float]:
+    """The samples of one metric, by label values, as Prometheus would read them."""
+    return {
+        tuple(sample.labels[label] for label in row.labels): sample.value
+        for metric in scene.daemon.metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == row.name
+    }
+
+
+def _labels(path: Path) -> tuple[str, str, str, str]:
+    return (path.psap.id, path.id, path.firewall.id, path.transport)
