@@ -1,0 +1,288 @@
+"""The demo's world: answering points, two firewalls, an alert receiver and the daemon (layer L5).
+
+Everything is in one process on loopback with real sockets; the daemon is the one that ``psapwatch
+run`` starts, told where things are by a configuration that is made here instead of read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
+from typing import Final
+
+from psapwatch.config import build
+from psapwatch.config.shape import OWN_RESPONDER, Config, Detection, Web
+from psapwatch.daemon import Daemon
+from psapwatch.demo.block import Block
+from psapwatch.demo.receiver import Receiver
+from psapwatch.demo.relay import Relay
+from psapwatch.demo.towns import FIREWALLS, TOWNS, Town
+from psapwatch.endpoint import (
+    Address,
+    Check,
+    Firewall,
+    Identity,
+    Limits,
+    Path,
+    Psap,
+    Source,
+    TransportName,
+)
+from psapwatch.incident import Incident
+from psapwatch.net.answering import Answering
+from psapwatch.net.system import system_world
+from psapwatch.probes.call import CallSettings
+from psapwatch.probes.options import OptionsSettings
+from psapwatch.sinks.alertmanager import AlertmanagerSettings
+from psapwatch.sip.answering_point import AnsweringPoint
+from psapwatch.sip.answering_script import SCRIPTS
+from psapwatch.store.runner import WriterThread
+from psapwatch.store.store import Store
+from psapwatch.web.app import Door, make_app
+from psapwatch.web.panel import Panel
+from psapwatch.world import World
+
+HOST: Final = "127.0.0.1"
+FIRST_PORTS: Final = {"fw-east": 21_000, "fw-west": 23_000}
+"""Below the ports that systems give out themselves, so that a closed one is not taken meanwhile."""
+EVERY_NTH_TCP: Final = 17
+"""Twelve of the towns are reached over TCP, the others over UDP."""
+VANTAGE: Final = "boston-a"
+REQUESTS_A_SECOND: Final = 2_000.0
+"""An answering point's allowance: the daemon is its only source, and all of them are ours."""
+FAR_END_S: Final = 0.5
+"""How long the towns may still take to see the end of their calls after the daemon's stop."""
+CHANGES_MAX: Final = 100
+LIMITS: Final = Limits(messages_per_second=2_000, calls_per_second=200, concurrent_calls=1_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often the demo's daemon looks; everything else is as it is in service."""
+
+    options_every_s: float = 15.0
+    calls_every_s: float = 20.0
+    reference_every_s: float = 15.0
+    give_up_call_s: float = 8.0
+    clean_s: float = 10.0
+    resolve_after_s: float = 5.0
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The daemon's checks."""
+        every_s, give_up_s = self.calls_every_s, self.give_up_call_s
+        return (
+            Check("keepalive", self.options_every_s, 4.0, OptionsSettings()),
+            Check("test-call", every_s, give_up_s, CallSettings()),
+            Check("reference", self.reference_every_s, give_up_s, CallSettings(), on="reference"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What was still open when all had stopped."""
+
+    calls_here: int
+    """Calls that the daemon could not end."""
+    calls_there: int
+    """Calls that a town still holds for open."""
+
+
+class Lab:
+    """Opened inside the running loop, closed at the end; rules may be changed in between."""
+
+    def __init__(self, rhythm: Rhythm) -> None:
+        self.rhythm = rhythm
+        self.world: World = system_world()
+        self.receiver = Receiver(self.world.clock)
+        self.relays = {name: Relay(name, first_port=FIRST_PORTS[name]) for name in FIREWALLS}
+        self.blocked_at: dict[Block, float] = {}
+        """Wall time at which each rule in force came into force."""
+        self.changes: deque[float] = deque(maxlen=CHANGES_MAX)
+        """Wall times at which rules came and went."""
+        self._answering: list[Answering] = []
+        self._firewalls: dict[str, Firewall] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="psapwatch-demo-")
+        self._daemon: Daemon | None = None
+        self._door: Door | None = None
+
+    @property
+    def daemon(self) -> Daemon:
+        """The daemon that watches."""
+        assert self._daemon is not None, "the lab is not open"
+        return self._daemon
+
+    async def open(self, listen: Address, panel: Callable[[Lab], Panel] | None = None) -> Address:
+        """Start everything; returns where the page is.
+
+        Raises:
+            OSError: an address cannot be used; ``close`` what was opened.
+        """
+        paths = [await self._stand(number, town) for number, town in enumerate(TOWNS)]
+        firewalls = {path.firewall.id: path.firewall for path in paths}
+        config = self._config(tuple(firewalls.values()), paths, await self.receiver.open())
+        store = Store(str(FilePath(self._folder.name) / "psapwatch.db"), WriterThread())
+        self._daemon = daemon = Daemon(config, self.world, store)
+        app = make_app(
+            daemon.board,
+            daemon,
+            daemon.metrics,
+            daemon.events,
+            panel=Panel() if panel is None else panel(self),
+        )
+        self._door = Door(app, listen)
+        where = await self._door.open()
+        await daemon.start(web=False)
+        return where
+
+    async def close(self) -> Left:
+        """Lift every rule, end every call, stop everything, and say what was still open."""
+        for rule in list(self.blocked_at):
+            await self.lift(rule)
+        if self._door is not None:
+            await self._door.close()
+        calls_here = await self._daemon.stop() if self._daemon is not None else 0
+        loop = asyncio.get_running_loop()
+        until = loop.time() + FAR_END_S
+        while self.calls_there and loop.time() < until:  # noqa: ASYNC110 - bounded, at the end
+            await asyncio.sleep(0.02)
+        left = Left(calls_here, self.calls_there)
+        for relay in self.relays.values():
+            relay.close()
+        for answering in self._answering:
+            answering.close()
+        await self.receiver.close()
+        self._folder.cleanup()
+        return left
+
+    @property
+    def calls_there(self) -> int:
+        """Calls that the answering points hold for open now."""
+        return sum(answering.point.open_calls for answering in self._answering)
+
+    @property
+    def open_incidents(self) -> Sequence[Incident]:
+        """What the daemon knows to be broken."""
+        return self.daemon.casebook.open
+
+    @property
+    def healthy(self) -> int:
+        """How many paths to towns are up."""
+        towns = {town.id for town in TOWNS}
+        return sum(row.state == "up" and row.psap in towns for row in self.daemon.board.paths())
+
+    @property
+    def internal_errors(self) -> int:
+        """What the daemon counted as its own fault; each is a bug."""
+        found = self.daemon.metrics.registry.get_sample_value("psapwatch_internal_errors_total")
+        return int(found or 0)
+
+    def block(self, rule: Block) -> None:
+        """Put a rule in force.
+
+        Raises:
+            KeyError: there is no such firewall.
+        """
+        self.relays[rule.firewall].block(rule)
+        if rule not in self.blocked_at:
+            self.blocked_at[rule] = self._changed()
+
+    async def lift(self, rule: Block) -> int:
+        """Take a rule away; returns how much it had stopped.
+
+        Raises:
+            OSError: a port that it had closed was taken by another program.
+        """
+        stopped = self.relays[rule.firewall].stopped.get(rule, 0)
+        if self.blocked_at.pop(rule, None) is not None:
+            self._changed()
+            await self.relays[rule.firewall].lift(rule)
+        return stopped
+
+    def changed_before(self, wall: float) -> float | None:
+        """When a rule last came or went before ``wall``."""
+        return next((at for at in reversed(self.changes) if at <= wall), None)
+
+    def _changed(self) -> float:
+        now = self.world.clock.wall()
+        self.changes.append(now)
+        return now
+
+    async def _stand(self, number: int, town: Town) -> Path:
+        """Open a town's answering point and its way in; returns the path that leads there."""
+        transport: TransportName = "tcp" if number % EVERY_NTH_TCP == EVERY_NTH_TCP - 1 else "udp"
+        relay = self.relays[town.firewall]
+        uri = await self._answer(
+            town.name, transport, relay, frozenset({town.id, town.county}), town.county
+        )
+        attributes = (("county", town.county),)
+        return Path(
+            psap=Psap(town.id, town.name, attributes, agreement=OWN_RESPONDER),
+            id=town.firewall,
+            vantage=VANTAGE,
+            firewall=await self._firewall(relay),
+            uri=uri,
+            transport=transport,
+        )
+
+    async def _firewall(self, relay: Relay) -> Firewall:
+        known = self._firewalls.get(relay.name)
+        if known is None:
+            reference = await self._answer(
+                f"Reference behind {relay.name}", "udp", relay, frozenset({"reference"}), ""
+            )
+            known = Firewall(relay.name, (Source(HOST),), reference=reference, limits=LIMITS)
+            self._firewalls[relay.name] = known
+        return known
+
+    async def _answer(
+        self,
+        name: str,
+        transport: TransportName,
+        relay: Relay,
+        labels: frozenset[str],
+        location: str,
+    ) -> str:
+        """Stand an answering point behind a firewall; returns its URI as seen from outside."""
+        entropy = self.world.entropy
+        point = AnsweringPoint(
+            SCRIPTS["multipart"],
+            name=name,
+            tag=lambda: entropy.token(8),
+            address=Address(HOST, 0),
+            location=location,
+        )
+        answering = Answering(point, transport, per_source_a_second=REQUESTS_A_SECOND)
+        inside = await answering.open()
+        self._answering.append(answering)
+        outside = await relay.carry(transport, inside, labels)
+        # What it calls itself (Contact) is where it is reached, so that ACK and BYE take the way
+        # through the firewall that the INVITE took.
+        point.answerer = replace(point.answerer, address=outside)
+        return f"sip:{outside}" if transport == "udp" else f"sip:{outside};transport={transport}"
+
+    def _config(
+        self, firewalls: tuple[Firewall, ...], paths: Sequence[Path], receiver: str
+    ) -> Config:
+        rhythm = self.rhythm
+        return replace(
+            Config.empty(),
+            vantage=VANTAGE,
+            identity=Identity("sip:911-path-test@example.net", provider="psapwatch demo"),
+            web=Web(Address(HOST, 0)),
+            firewalls=firewalls,
+            checks=rhythm.checks,
+            psaps=tuple(path.psap for path in paths),
+            paths=tuple(paths),
+            references=build.references(VANTAGE, firewalls),
+            detection=Detection(clean_s=rhythm.clean_s),
+            sinks=(
+                AlertmanagerSettings(
+                    kind="alertmanager", urls=[receiver], resolve_after=rhythm.resolve_after_s
+                ),
+            ),
+        )
