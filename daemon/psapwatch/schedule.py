@@ -19,9 +19,6 @@ MESSAGES_PER_ATTEMPT = {"options": 2, "call": 7}
 GRAIN_S = 0.001
 """A timer may fire so much early: it is the attempt that was due, none brought forward."""
 
-GRAIN_S = 0.001
-"""A timer may fire so much early: it is the attempt that was due, none brought forward."""
-
 
 def phases(keys: list[str], every_s: float, offset: float = 0.0) -> dict[str, float]:
     """When in its interval each key's attempt is due: evenly, in the sorted keys' order.
