@@ -22,6 +22,10 @@ CALLS = Check("test-call", 300.0, 8.0, CallSettings())
 CLEAN_S = 300.0
 
 
+def _psap(number: int) -> Psap:
+    return Psap(f"p{number:02}", "", (("county", f"c{number % 4}"),))
+
+
 @dataclass
 class Scene:
     """A casebook over so many PSAPs behind one or two firewalls, and the state of each path."""
@@ -38,7 +42,7 @@ class Scene:
     def __post_init__(self) -> None:
         made = {name: Firewall(name, (Source("192.0.2.1"),)) for name in self.firewalls}
         paths = [
-            Path(Psap(f"p{n:02}", "", (("county", f"c{n % 4}"),)), name, "v", made[name], "sip:h", "udp")
+            Path(_psap(n), name, "v", made[name], "sip:h", "udp")
             for n in range(self.psaps)
             for name in self.firewalls
         ]  # fmt: skip
@@ -49,7 +53,7 @@ class Scene:
 
     def block(self, *keys: str) -> None:
         """These paths fail from now on; without names, all of them."""
-        self.down |= {key: self.now for key in keys or self.paths}
+        self.down |= dict.fromkeys(keys or self.paths, self.now)
 
     def lift(self, *keys: str) -> None:
         """These paths are up again; without names, all of them."""
@@ -73,7 +77,8 @@ class Scene:
         if since is None:
             return Standing(State.UP, passes=3, last_pass_at=self.now - 0.1, last_at=self.now - 0.1)
         return Standing(
-            State.DOWN, 2, 0, since, since - 15, self.now - 0.1, last_failed=True, cause=self.cause, why="x"
+            State.DOWN, 2, 0, since, since - 15, self.now - 0.1,
+            last_failed=True, cause=self.cause, why="x",
         )  # fmt: skip
 
 

@@ -15,7 +15,10 @@ _LETTERS = {
 }
 
 
-def _after(letters: str, thresholds: Thresholds = Thresholds()) -> Standing:
+_USUAL = Thresholds()
+
+
+def _after(letters: str, thresholds: Thresholds = _USUAL) -> Standing:
     standing = Standing()
     for moment, letter in enumerate(letters):
         standing = step(standing, _LETTERS[letter], float(moment), thresholds)

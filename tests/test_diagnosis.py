@@ -33,10 +33,14 @@ def _response(code: int, method: str = "OPTIONS", **facts: Fact) -> Observation:
     return Observation(Kind.RESPONSE, 0.1, plain | facts)
 
 
-def _judge(*seen: Observation, baseline: Baseline = Baseline()) -> Verdict:
+_NO_BASELINE = Baseline()
+
+
+def _judge(*seen: Observation, baseline: Baseline = _NO_BASELINE) -> Verdict:
     evidence = Evidence(
         "a", "ma-boston", "east", "fw-east", "udp", "check", "options", "198.51.100.9:5060",
-        "192.0.2.10", "c", 1.7e9, 1.0, (_seen(Kind.SENT, 0.0, method="OPTIONS", nth=1, size=400), *seen),
+        "192.0.2.10", "c", 1.7e9, 1.0,
+        (_seen(Kind.SENT, 0.0, method="OPTIONS", nth=1, size=400), *seen),
     )  # fmt: skip
     return diagnose(Case(evidence, baseline))
 
@@ -116,22 +120,66 @@ _WITHOUT_A_RESPONSE: list[tuple[tuple[Observation, ...], Outcome, Cause, Plane]]
     ((_seen(Kind.NOT_TRIED, why="too soon"),), _I, Cause.NONE, Plane.SELF),
     (
         (_seen(Kind.NAME_ERROR, name="x.example", error="nxdomain", detail=""),),
-        _F, Cause.NAME_RESOLUTION, Plane.NAME,
+        _F,
+        Cause.NAME_RESOLUTION,
+        Plane.NAME,
     ),
-    ((_seen(Kind.CONNECT_FAILED, error="refused", detail=""),), _F, Cause.CONNECTION_REFUSED, Plane.PATH),
-    ((_seen(Kind.CONNECT_FAILED, error="timeout", detail=""),), _F, Cause.CALLS_BLOCKED, Plane.PATH),
-    ((_seen(Kind.CONNECT_FAILED, error="unreachable", detail=""),), _F, Cause.UNREACHABLE, Plane.PATH),
-    ((_seen(Kind.CONNECTION_LOST, error="reset", detail=""),), _F, Cause.EXPLICIT_REJECT, Plane.PATH),
-    ((_seen(Kind.CONNECTION_LOST, error="closed", detail=""),), _F, Cause.SERVICE_UNAVAILABLE, Plane.PATH),
-    ((_seen(Kind.TLS_FAILED, error="certificate", detail="expired"),), _F, Cause.TLS_CERTIFICATE, Plane.TLS),
-    ((_seen(Kind.TLS_FAILED, error="name", detail="other.example"),), _F, Cause.TLS_CERTIFICATE, Plane.TLS),
-    ((_seen(Kind.TLS_FAILED, error="alert", detail="handshake_failure"),), _F, Cause.TLS_FAILURE, Plane.TLS),
+    (
+        (_seen(Kind.CONNECT_FAILED, error="refused", detail=""),),
+        _F,
+        Cause.CONNECTION_REFUSED,
+        Plane.PATH,
+    ),
+    (
+        (_seen(Kind.CONNECT_FAILED, error="timeout", detail=""),),
+        _F,
+        Cause.CALLS_BLOCKED,
+        Plane.PATH,
+    ),
+    (
+        (_seen(Kind.CONNECT_FAILED, error="unreachable", detail=""),),
+        _F,
+        Cause.UNREACHABLE,
+        Plane.PATH,
+    ),
+    (
+        (_seen(Kind.CONNECTION_LOST, error="reset", detail=""),),
+        _F,
+        Cause.EXPLICIT_REJECT,
+        Plane.PATH,
+    ),
+    (
+        (_seen(Kind.CONNECTION_LOST, error="closed", detail=""),),
+        _F,
+        Cause.SERVICE_UNAVAILABLE,
+        Plane.PATH,
+    ),
+    (
+        (_seen(Kind.TLS_FAILED, error="certificate", detail="expired"),),
+        _F,
+        Cause.TLS_CERTIFICATE,
+        Plane.TLS,
+    ),
+    (
+        (_seen(Kind.TLS_FAILED, error="name", detail="other.example"),),
+        _F,
+        Cause.TLS_CERTIFICATE,
+        Plane.TLS,
+    ),
+    (
+        (_seen(Kind.TLS_FAILED, error="alert", detail="handshake_failure"),),
+        _F,
+        Cause.TLS_FAILURE,
+        Plane.TLS,
+    ),
     ((_seen(Kind.TLS_FAILED, error="timeout", detail=""),), _F, Cause.TLS_FAILURE, Plane.TLS),
     (
         (_seen(Kind.TLS_FAILED, error="alert", detail="unknown_ca", ours=True),),
-        _I, Cause.PROBER_FAULT, Plane.TLS,
+        _I,
+        Cause.PROBER_FAULT,
+        Plane.TLS,
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("seen", "outcome", "cause", "plane"), _WITHOUT_A_RESPONSE)

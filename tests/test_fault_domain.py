@@ -86,7 +86,7 @@ def test_two_domains_at_once_are_both_found() -> None:
 
 def test_a_chronic_failure_poisons_nothing() -> None:
     """What has failed for an hour neither opens a domain nor stands in the way of one."""
-    chronic = _members(set(range(0, 6)), since=NOW - 3_600)
+    chronic = _members(set(range(6)), since=NOW - 3_600)
     assert _found(chronic) == []
     fresh = {each.key: each for each in _members(set(range(0, 40, 2)))}
     both = [each if each.is_failing else fresh[each.key] for each in chronic]
@@ -96,9 +96,7 @@ def test_a_chronic_failure_poisons_nothing() -> None:
 def test_a_pass_before_the_onset_is_no_evidence_against() -> None:
     """Paths last sampled before the block began are untested, not passing."""
     members = [
-        each
-        if each.is_failing
-        else Member(each.key, each.scopes, None, NOW - 30, is_failing=False)
+        each if each.is_failing else Member(each.key, each.scopes, None, NOW - 30, is_failing=False)
         for each in _members({0, 2, 4, 6})
     ]
     (domain,) = explain(members, NOW)

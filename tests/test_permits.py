@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -39,9 +40,7 @@ def _permits() -> Permits:
 
 def _evidence(code: int = 200, **facts: str) -> Evidence:
     seen = Observation(Kind.RESPONSE, 0.1, {"code": code, "method": "INVITE", **facts})
-    return Evidence(
-        "a", "p", "e", "f", "udp", "c", "call", "l", "s", "id", WALL, 1.0, (seen,)
-    )
+    return Evidence("a", "p", "e", "f", "udp", "c", "call", "l", "s", "id", WALL, 1.0, (seen,))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +52,7 @@ def _evidence(code: int = 200, **facts: str) -> Evidence:
     ],
 )
 def test_never_without_consent_and_commissioning(path: Path, why: str) -> None:
-    """No consent, no supervised first call, or a trunk behind it: not now, and waiting is no help."""
+    """No consent, no supervised first call, or a trunk behind it: waiting is no help."""
     permit = _permits().ask(path, WALL)
     assert not permit.granted
     assert permit.wait_s == 0
@@ -65,7 +64,7 @@ def test_commissioning_holds_for_one_target_only() -> None:
     permits = _permits()
     path = _path(agreement=Agreement("MoU"))
     done = Commission(path.key, target_of(path), "Sgt. Doe", "me", WALL)
-    permits._store.decisions.commission(done)  # noqa: SLF001 - the store that the test made
+    permits._store.decisions.commission(done)
     assert permits.ask(path, WALL).granted
     assert not permits.ask(replace(path, uri="sip:other@h"), WALL).granted
     assert not permits.ask(replace(path, next_hop="sip:bcf@h"), WALL).granted
@@ -77,14 +76,14 @@ def test_supervision_lifts_one_rule_only() -> None:
     permits.supervised = True
     assert permits.ask(_path(agreement=Agreement("MoU")), WALL).granted
     assert not permits.ask(_path(agreement=None), WALL).granted
-    permits._store.decisions.stop(Stop(EVERYWHERE, "operator", "storm", "me", WALL))  # noqa: SLF001
+    permits._store.decisions.stop(Stop(EVERYWHERE, "operator", "storm", "me", WALL))
     assert not permits.ask(_path(agreement=Agreement("MoU")), WALL).granted
 
 
 def test_the_kill_switch_stops_one_or_all() -> None:
     """A stop for a PSAP stops that one; a stop for everywhere stops every PSAP."""
     permits = _permits()
-    decisions = permits._store.decisions  # noqa: SLF001
+    decisions = permits._store.decisions
     decisions.stop(Stop("ma-boston", "operator", "asked", "me", WALL))
     assert not permits.ask(_path("ma-boston"), WALL).granted
     assert permits.ask(_path("ma-salem"), WALL).granted
@@ -105,7 +104,7 @@ def test_one_call_at_a_time_over_all_paths() -> None:
 def test_the_floor_is_charged_to_the_psap() -> None:
     """After a call the PSAP is left alone for its agreed interval, on every path."""
     permits = _permits()
-    permits._store.charge("ma-boston", WALL)  # noqa: SLF001
+    permits._store.charge("ma-boston", WALL)
     for path in (_path(), replace(_path(), id="west")):
         assert permits.ask(path, WALL + 299.0).wait_s == pytest.approx(1.0)
         assert permits.ask(path, WALL + 300.0).granted
@@ -119,7 +118,7 @@ def test_a_short_interval_must_be_agreed() -> None:
 
 
 def test_an_unsafe_answer_stops_the_psap_and_holds_the_firewall() -> None:
-    """That PSAP until a human resumes; everyone behind the firewall for ten minutes, then slowly."""
+    """That PSAP until a human resumes; all behind the firewall for ten minutes, then slowly."""
     permits = _permits()
     stops = permits.learn(_path("a"), _evidence(180), _UNSAFE, WALL)
     assert [(stop.psap, stop.reason) for stop in stops] == [("a", "unsafe")]
@@ -138,7 +137,7 @@ def test_a_second_unsafe_psap_within_a_day_stops_everything() -> None:
     permits.learn(_path("a"), _evidence(180), _UNSAFE, WALL)
     permits.learn(_path("b"), _evidence(180), _UNSAFE, WALL + 3_600)
     assert not permits.ask(_path("z"), WALL + 1e7).granted
-    assert EVERYWHERE in permits._store.decisions.stops  # noqa: SLF001
+    assert EVERYWHERE in permits._store.decisions.stops
 
 
 def test_the_same_psap_twice_is_not_a_second_one() -> None:
@@ -146,7 +145,7 @@ def test_the_same_psap_twice_is_not_a_second_one() -> None:
     permits = _permits()
     permits.learn(_path("a"), _evidence(180), _UNSAFE, WALL)
     permits.learn(_path("a"), _evidence(180), _UNSAFE, WALL + 60)
-    assert EVERYWHERE not in permits._store.decisions.stops  # noqa: SLF001
+    assert EVERYWHERE not in permits._store.decisions.stops
 
 
 @pytest.mark.parametrize("code", [486, 488, 503, 600])
@@ -187,5 +186,5 @@ def test_no_psap_is_called_more_often_than_agreed_in_the_whole_daemon() -> None:
     heard = run(scene(), seed=7)
     assert all(len(times) >= 3 for times in heard.values())
     for times in heard.values():
-        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert min(gaps) >= 150.0 - 0.5  # the wire's own delay

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
-
-import false_alarms
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import false_alarms
 from psapwatch.detection import Standing, State
 from psapwatch.pooled import PAGE_LOSS, Finding, Pools, SampleKind, counts, packet_loss
+from psapwatch.simulator.chance import seeded
 
 EAST = ("firewall", "fw-east")
 WEST = ("firewall", "fw-west")
@@ -20,7 +19,7 @@ HERE = ("vantage", "here")
 def _fed(pools: Pools, loss: float, samples: int, *, kind: SampleKind = "options", seed: int = 1,
          scopes: tuple[tuple[str, str], ...] = (EAST, HERE)) -> int | None:  # fmt: skip
     """Feed samples until the domain is sick; return after how many."""
-    chance = random.Random(seed)  # noqa: S311 - a seeded test
+    chance = seeded(seed, "pooled")
     for nth in range(samples):
         pools.take(scopes, kind, f"p{nth % 204}", float(nth), failed=chance.random() < loss)
         if pools.is_sick(scopes[0]):
@@ -141,5 +140,3 @@ def test_packet_loss_from_unanswered_sends(lost: float) -> None:
 def test_severity(kind: SampleKind, loss: float, severity: str | None) -> None:
     """5 % of calls page; 5 % of packets are a ticket and 20 % page."""
     assert Finding(kind, EAST, 0.0, loss, 100, 10).severity == severity
-
-

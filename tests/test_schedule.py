@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,13 +14,11 @@ from psapwatch.schedule import Budget, call_spacing_s, next_due, phases, wait_fo
 def test_phases_are_spread_evenly() -> None:
     """204 calls in five minutes are one every 1.47 s."""
     due = sorted(phases([f"psap-{n}" for n in range(204)], 300.0).values())
-    gaps = {round(later - earlier, 6) for earlier, later in zip(due, due[1:], strict=False)}
+    gaps = {round(later - earlier, 6) for earlier, later in itertools.pairwise(due)}
     assert gaps == {round(300 / 204, 6)}
 
 
-@given(
-    due=st.floats(0, 1e6), every=st.floats(0.5, 3600), late=st.floats(0, 1e5, allow_nan=False)
-)
+@given(due=st.floats(0, 1e6), every=st.floats(0.5, 3600), late=st.floats(0, 1e5, allow_nan=False))
 def test_what_was_missed_is_not_made_up_for(due: float, every: float, late: float) -> None:
     """The next due time is after now, on the grid, and no more than one interval away."""
     now = due + late
