@@ -23,7 +23,7 @@ SampleKind = Literal["call", "options", "first"]
 
 THRESHOLD: Final = 25.0
 """Nats. Five failures in a row; 0.03 false alarms in ten years (``docs/pooled-detection.md``)."""
-SUSPICION: Final = 3.0
+SUSPICION: Final = 1.5
 """From here the reference is called once a second until it is decided; one failure is enough."""
 RECOVERED: Final = 7.0
 """Nats of evidence for health before a domain is well: one in 1,100 to be wrong."""

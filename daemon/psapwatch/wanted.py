@@ -20,7 +20,7 @@ from psapwatch.verdict import Cause
 SETTLE_S: Final = 5.0
 """A PSAP's own incident waits this long for its neighbours, so that a firewall is told once."""
 
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 45.0
 """... and this long while it is open whether the firewall loses calls."""
 TOTAL_LOSS: Final = 0.9
 """A share of failures from which a domain's calls count as blocked."""
