@@ -85,3 +85,12 @@ def test_a_rounding_error_is_not_waited_for() -> None:
         assert budget.wait_s("call", now) == 0
         budget.enter("call", now)
         budget.leave("call")
+
+
+def test_what_is_brought_forward_is_still_due_in_its_time() -> None:
+    """However often an attempt is brought forward, the next one is never an interval late."""
+    due = 100.0
+    for now in (90.0, 92.5, 95.0, 99.9):
+        due = next_due(due, 15.0, now)
+        assert due == 100.0
+    assert next_due(due, 15.0, 100.0) == 115.0

@@ -25,6 +25,8 @@ Form = Literal["json", "console"]
 
 ERRORS_ONLY: Final = logging.ERROR
 """The level for commands, whose output is their answer."""
+NOTHING: Final = logging.CRITICAL
+"""The level for replays, where faults are the subject and the log is nobody's."""
 LINE_CHARACTERS_MAX: Final = 4_096
 VALUE_CHARACTERS_MAX: Final = 500
 TRACEBACK_CHARACTERS_MAX: Final = 2_500

@@ -16,6 +16,7 @@ from psapwatch.cli.demo import demo
 from psapwatch.cli.doors import CONFIG, Failed, loaded
 from psapwatch.cli.incidents import incidents
 from psapwatch.cli.probe import probe
+from psapwatch.cli.replay import replay
 from psapwatch.cli.respond import respond
 from psapwatch.cli.status import status
 from psapwatch.config.budget import print_load
@@ -129,7 +130,7 @@ def _shard(text: str) -> tuple[int, int]:
     raise click.BadParameter(f"{text!r}: write I/N with 1 <= I <= N", param_hint="--shard")
 
 
-for command in (calls, demo, incidents, probe, respond, status):
+for command in (calls, demo, incidents, probe, replay, respond, status):
     cli.add_command(command)
 
 

@@ -149,9 +149,7 @@ def _agency(plan: Plan, number: int) -> Psap:
     return Psap(
         id=f"psap-{number:03d}",
         name=plan.names[number - 1] if named else f"PSAP {number}",
-        attributes=tuple(
-            (name, values[number % len(values)]) for name, values in plan.attributes
-        ),
+        attributes=tuple((name, values[number % len(values)]) for name, values in plan.attributes),
         agreement=Agreement(consent="simulated", every_s=plan.calls_every_s, commissioned=True),
     )
 

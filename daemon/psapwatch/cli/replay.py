@@ -1,0 +1,225 @@
+"""``psapwatch replay``: outages in simulated time, and what the daemon would have told of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor  # noqa: TID251 - one process a run, no threads
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from psapwatch import logs
+from psapwatch.cli.doors import Failed
+from psapwatch.config.errors import BadConfig
+from psapwatch.replay.judge import Judged, judge
+from psapwatch.replay.play import play
+from psapwatch.replay.scenario import NEEDS, Scenario, read, shipped
+from psapwatch.simulator.world import EPOCH
+
+SEEDS_MAX: Final = 10_000
+PROBLEMS_SHOWN: Final = 8
+
+Run = tuple[str, int]
+"""A scenario's file, and a seed."""
+
+
+@click.command()
+@click.argument("scenarios", nargs=-1, metavar="[SCENARIO|FILE]...")
+@click.option("--all", "everything", is_flag=True, help="Every scenario that can be run.")
+@click.option("--list", "listing", is_flag=True, help="Name the scenarios, and what they wait for.")
+@click.option("--seed", default=1, show_default=True, help="Of the simulated world.")
+@click.option(
+    "--seeds",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, SEEDS_MAX),
+    help="So many seeds of each, from --seed on.",
+)
+@click.option("--try", "trying", is_flag=True, help="Also those whose parts are still missing.")
+@click.option("--causes", is_flag=True, help="Print which causes were named: scenario by cause.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
+@click.option(
+    "--jobs",
+    default=os.cpu_count() or 1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Runs at once.",
+)
+def replay(
+    scenarios: Sequence[str],
+    everything: bool,
+    listing: bool,
+    seed: int,
+    seeds: int,
+    trying: bool,
+    causes: bool,
+    as_json: bool,
+    jobs: int,
+) -> None:
+    """Replay outages in simulated time: what is told, how soon, of what cause, in how many pages.
+
+    A SCENARIO is one of --list, or a YAML FILE of your own. Exits 0 when all came out as expected.
+
+    \b
+    Example:
+      psapwatch replay massachusetts-2024-invite
+      psapwatch replay --all
+      psapwatch replay worst-day.yml --seeds 20
+    """
+    known = shipped()
+    if listing:
+        _list([_read(str(path)) for path in known.values()])
+        return
+    if not scenarios and not everything:
+        raise click.UsageError("name a scenario, or --all, or --list")
+    chosen = dict.fromkeys([*scenarios, *(known if everything else ())])
+    files = [str(known.get(name, name)) for name in chosen]
+    waiting = {file: found.needs for file in files if (found := _read(file)).needs}
+    ready = [file for file in files if trying or file not in waiting]
+    runs = [(file, seed + nth) for file in ready for nth in range(seeds)]
+    judged = _played(runs, jobs, quiet=as_json)
+    if as_json:
+        for each in judged:
+            click.echo(json.dumps(_plain(each)))
+    else:
+        _table(judged, seeds)
+        if causes:
+            _causes(judged)
+        _problems(judged)
+        for file, needs in waiting.items():
+            if not trying:
+                click.echo(f"{Path(file).stem}: not run, needs {', '.join(needs)}")
+    sys.exit(0 if all(each.passed for each in judged) else 1)
+
+
+def _read(file: str) -> Scenario:
+    try:
+        return read(file)
+    except BadConfig as bad:
+        for error in bad.errors:
+            click.echo(str(error), err=True)
+        raise Failed(f"{file}: {len(bad.errors)} errors") from None
+    except OSError as wrong:
+        raise Failed(
+            f"{file} is neither a scenario of `psapwatch replay --list` nor a file"
+            f" ({wrong.strerror})"
+        ) from None
+
+
+def _played(runs: Sequence[Run], jobs: int, *, quiet: bool) -> list[Judged]:
+    """Play every run, several at once, in the order asked for."""
+    if len(runs) == 1 or jobs == 1:
+        return list(_shown(map(_play, runs), len(runs), quiet=quiet))
+    with ProcessPoolExecutor(min(jobs, max(1, len(runs)))) as pool:
+        return list(_shown(pool.map(_play, runs), len(runs), quiet=quiet))
+
+
+def _play(run: Run) -> Judged:
+    logs.set_up(lambda: EPOCH, level=logs.NOTHING)
+    file, seed = run
+    return judge(play(read(file), seed))
+
+
+def _shown(judged: Iterator[Judged], total: int, *, quiet: bool) -> Iterator[Judged]:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=quiet or total == 1) as progress:
+        task = progress.add_task("replaying", total=total)
+        for each in judged:
+            progress.update(task, advance=1, description=each.played.scenario.name)
+            yield each
+
+
+def _list(scenarios: Sequence[Scenario]) -> None:
+    table = Table("scenario", "what happens", "facts", "needs", box=None)
+    for each in scenarios:
+        table.add_row(each.name, each.title, each.facts, ", ".join(each.needs))
+    Console().print(table)
+    needed = sorted({need for each in scenarios for need in each.needs})
+    for need in needed:
+        click.echo(f"needs {need}: {NEEDS[need]}")
+
+
+def _table(judged: Sequence[Judged], seeds: int) -> None:
+    """One row a scenario; of several seeds the slowest in twenty, and how many passed."""
+    table = Table("scenario", "opened after", "paged after", "cause", "pages", "ok", box=None)
+    by_name: dict[str, list[Judged]] = {}
+    for each in judged:
+        by_name.setdefault(each.played.scenario.name, []).append(each)
+    for name, found in by_name.items():
+        passed = sum(each.passed for each in found)
+        ok = ("ok" if passed else "NO") if seeds == 1 else f"{passed}/{len(found)}"
+        named = Counter(str(each.cause or "-") for each in found)
+        pages = sorted({each.pages for each in found})
+        table.add_row(
+            name,
+            _seconds([each.opened_s for each in found]),
+            _seconds([each.paged_s for each in found]),
+            named.most_common(1)[0][0],
+            "-".join(map(str, dict.fromkeys((pages[0], pages[-1])))),
+            ok if passed == len(found) else f"[red]{ok}[/red]",
+        )
+    Console().print(table)
+
+
+def _seconds(found: Sequence[float | None]) -> str:
+    """The time that 95 % stay under; ``-`` where nothing was told."""
+    times = sorted(each for each in found if each is not None)
+    return f"{times[min(len(times) - 1, round(0.95 * len(times)))]:.1f} s" if times else "-"
+
+
+def _causes(judged: Sequence[Judged]) -> None:
+    """The confusion table: which cause each scenario's first incident was given, how often."""
+    rows: dict[str, Counter[str]] = {}
+    for each in judged:
+        rows.setdefault(each.played.scenario.name, Counter())[str(each.cause or "-")] += 1
+    for name, named in rows.items():
+        total = sum(named.values())
+        said = ", ".join(f"{cause} {count / total:.0%}" for cause, count in named.most_common())
+        click.echo(f"{name}: {said}")
+
+
+def _problems(judged: Sequence[Judged]) -> None:
+    for each in judged:
+        for problem in each.problems[:PROBLEMS_SHOWN]:
+            click.echo(f"{each.played.scenario.name} (seed {each.played.seed}): {problem}")
+        more = len(each.problems) - PROBLEMS_SHOWN
+        if more > 0:
+            click.echo(f"{each.played.scenario.name} (seed {each.played.seed}): and {more} more")
+
+
+def _plain(judged: Judged) -> dict[str, Any]:
+    played = judged.played
+    return {
+        "scenario": played.scenario.name,
+        "seed": played.seed,
+        "ok": judged.passed,
+        "opened_after_s": judged.opened_s,
+        "paged_after_s": judged.paged_s,
+        "cause": judged.cause,
+        "pages": judged.pages,
+        "problems": list(judged.problems),
+        "incidents": [
+            {
+                "alertname": told.incident.alertname,
+                "severity": told.incident.severity,
+                "scope": told.incident.scope,
+                "member": told.incident.member,
+                "cause": told.incident.cause,
+                "opened_s": told.opened_s,
+                "told_s": told.paged_s,
+                "closed_s": told.closed_s,
+                "changes": told.incident.changes,
+                "summary": told.incident.summary,
+            }
+            for told in played.told
+        ],
+        "digest": played.digest,
+    }
