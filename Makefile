@@ -5,7 +5,7 @@ SEEDS ?= 50
 FUZZ_EXAMPLES ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run test check format lint types seeds fuzz bench examples rules clean
+.PHONY: help setup packages run test check format lint types seeds fuzz bench examples rules install clean
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ examples: setup  # the documented configuration loads
 rules: packages  # Prometheus and Alertmanager read what is shipped
 	@for file in $(wildcard deploy/prometheus/tests/*.yml); do promtool test rules $$file || exit 1; done
 	@for file in $(wildcard deploy/alertmanager/*.yml); do amtool check-config $$file || exit 1; done
+
+install:  ## the systemd service, under /opt (as root; docs/operations.md)
+	@sh deploy/systemd/install.sh
 
 clean:  ## everything that make made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

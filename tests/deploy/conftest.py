@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from components.machine import Machine, install_machine
+from components.process import Bench
 from live.conftest import (
     alertmanager,
     bench,
@@ -25,3 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.live)
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A booted machine on which psapwatch was installed as the documentation says."""
+    with ExitStack() as stack:
+        bench = Bench(tmp_path_factory.mktemp("machine"), stack)
+        machine = install_machine(bench, "make install")
+        stack.callback(machine.power_off)
+        machine.boot(bench)
+        yield machine
