@@ -74,12 +74,17 @@ class Desk:
         self._dirty = self._lossy = False
         self._reviewed_at = 0.0
 
-    def take(self, path: Path, check: Check, evidence: Evidence, wall: float) -> Verdict:
-        """Judge one attempt, keep it, and move its leg's state."""
+    def take(
+        self, path: Path, check: Check, evidence: Evidence, wall: float, *, was_late: bool = False
+    ) -> Verdict:
+        """Judge one attempt, keep it, and move its leg's state.
+
+        ``was_late``: our own loop was, so its retransmissions say nothing of the network.
+        """
         seen = self._of(path, check)
         verdict = diagnose(Case(evidence, seen.baseline))
         self._learn(seen, evidence, verdict)
-        self._stand(path, check, evidence, verdict, seen)
+        self._stand(path, check, evidence, verdict, seen, was_late=was_late)
         self._recorder.attempt(path, check, evidence, verdict)
         self._certificate(path, evidence, wall)
         return verdict
@@ -147,12 +152,19 @@ class Desk:
         return seen
 
     def _stand(
-        self, path: Path, check: Check, evidence: Evidence, verdict: Verdict, seen: _Seen
+        self,
+        path: Path,
+        check: Check,
+        evidence: Evidence,
+        verdict: Verdict,
+        seen: _Seen,
+        *,
+        was_late: bool,
     ) -> None:
         before = seen.legs.get(evidence.leg, Standing())
         after = step(before, verdict, evidence.started_at, self.thresholds)
         seen.legs[evidence.leg] = after
-        self._pool(path, check, evidence, verdict, before)
+        self._pool(path, check, evidence, verdict, before, was_late=was_late)
         key = (path.key, check.name, evidence.leg)
         if after.is_failing:
             self._failing.add(key)
@@ -169,7 +181,14 @@ class Desk:
             self._recorder.state(path, check.name, shown)
 
     def _pool(
-        self, path: Path, check: Check, evidence: Evidence, verdict: Verdict, before: Standing
+        self,
+        path: Path,
+        check: Check,
+        evidence: Evidence,
+        verdict: Verdict,
+        before: Standing,
+        *,
+        was_late: bool,
     ) -> None:
         """Give this attempt's two samples to every domain of the path (detection.md 1, 3).
 
@@ -182,7 +201,7 @@ class Desk:
         scopes = self.casebook.covering(path) or self.casebook.ground.scopes.get(path.key, ())
         kind: Literal["call", "options"] = "call" if check.is_call else "options"
         self.pools.take(scopes, kind, path.key, at, failed=verdict.failed)
-        answered = first_answered(evidence, verdict)
+        answered = None if was_late else first_answered(evidence, verdict)
         if answered is not None:
             self.pools.take(scopes, "first", path.key, at, failed=not answered)
 

@@ -36,6 +36,10 @@ BROUGHT_FORWARD_EVERY_S: Final = 5.0
 DENSE_S: Final = 1.0
 """How often the reference is asked while it is open whether its firewall loses calls."""
 TICK_S: Final = 0.25
+LATE_S: Final = 0.1
+"""A loop this late may have sent again what was answered in time ..."""
+LATE_FOR_S: Final = 5.0
+"""... and for this long after it, first transmissions are no samples of the network."""
 STOP_PATIENCE_S: Final = 3.5
 """How long a stop waits for open calls to end; the whole stop stays under 5 s."""
 
@@ -79,6 +83,8 @@ class Watch:
         self._bursts: dict[str, int] = {}
         self._asked_at: dict[str, float] = {}
         self.calls = OpenCalls(store, world.clock, counters)
+        self._tick_due = float("inf")
+        self._late_at = float("-inf")
         self._ticker: asyncio.Task[None] | None = None
 
     # ---- what runs
@@ -159,11 +165,14 @@ class Watch:
     async def _tick(self) -> None:
         """Let incidents open and close between attempts, and measure how late the loop is."""
         loop = asyncio.get_running_loop()
-        due = loop.time() + TICK_S
+        due = self._tick_due = loop.time() + TICK_S
         while True:
             await asyncio.sleep(max(0.0, due - loop.time()))
-            self._counters.loop_delay(max(0.0, loop.time() - due))
-            due = loop.time() + TICK_S
+            late_s = max(0.0, loop.time() - due)
+            self._counters.loop_delay(late_s)
+            if late_s > LATE_S:
+                self._late_at = loop.time()
+            due = self._tick_due = loop.time() + TICK_S
             try:
                 self.desk.tick(self.world.clock.wall())
             except Exception:  # noqa: BLE001 - a bug in judging must not end the watching
@@ -252,7 +261,7 @@ class Watch:
 
     def _judge(self, path: Path, check: Check, evidence: Evidence) -> Verdict:
         wall = self.world.clock.wall()
-        verdict = self.desk.take(path, check, evidence, wall)
+        verdict = self.desk.take(path, check, evidence, wall, was_late=self._was_late())
         if check.is_call and self.permits.learn(path, evidence, verdict, wall):
             self.desk.unsafe(path, verdict.why, wall)
         level = self._log.warning if verdict.failed else self._log.debug
@@ -268,6 +277,11 @@ class Watch:
             why=verdict.why,
         )
         return verdict
+
+    def _was_late(self) -> bool:
+        """Whether our own loop was late lately: that must not pass for the network's doing."""
+        now = asyncio.get_running_loop().time()
+        return now - self._tick_due > LATE_S or now - self._late_at < LATE_FOR_S
 
     def _errand(self, turn: Turn, resolved: Resolved) -> Errand:
         legs = resolved.legs
