@@ -119,6 +119,48 @@ class Network(Protocol):
         """
         ...
 
+    def open_media(
+        self, source: Source, local_host: str, listener: MediaListener
+    ) -> MediaFlow | None:
+        """Open a port pair of ``source.rtp_ports`` on ``local_host``, where the call's SIP leaves.
+
+        Returns ``None`` after ``listener.media_failed`` when our own side could not.
+        """
+        ...
+
+
+class MediaListener(Protocol):
+    """Who hears what comes to a media port."""
+
+    def media_arrived(self, arrival: Arrival) -> None:
+        """Take one RTP or RTCP datagram."""
+        ...
+
+    def media_failed(self, seen: Observation) -> None:
+        """Take an ICMP error with its sender, or an error of our own (loop time)."""
+        ...
+
+
+class MediaFlow(Protocol):
+    """A port pair for one call's RTP and, one port higher, its RTCP (RFC 3550 11)."""
+
+    local: Address
+    """Where RTP leaves from and comes to: symmetric (RFC 4961)."""
+
+    def send(self, octets: bytes, to: Address, *, is_control: bool = False) -> float:
+        """Send one packet, from the RTCP port if ``is_control``; return when it left (loop time).
+
+        Errors come to the listener, never as an exception.
+
+        Raises:
+            ValueError: the octets are neither RTP nor RTCP; nothing was sent.
+        """
+        ...
+
+    def release(self) -> None:
+        """Close both ports."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:

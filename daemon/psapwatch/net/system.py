@@ -18,12 +18,23 @@ from psapwatch.endpoint import Address, Source
 from psapwatch.evidence import Kind, Observation
 from psapwatch.net import TRANSPORTS
 from psapwatch.net.flow import Lease
+from psapwatch.net.media import media_ports, open_pair
 from psapwatch.net.pool import Pool
 from psapwatch.net.resolve import SipResolver
 from psapwatch.net.sockets import ReceiveTime, SourcePorts, local_error, open_socket
 from psapwatch.net.udp import Datagrams
 from psapwatch.sip.machine import NO_ROOM
-from psapwatch.world import Clock, Entropy, Flow, Listener, Reply, Road, World
+from psapwatch.world import (
+    Clock,
+    Entropy,
+    Flow,
+    Listener,
+    MediaFlow,
+    MediaListener,
+    Reply,
+    Road,
+    World,
+)
 
 SOCKETS_MAX: Final = 16_384
 _OTHER_DESCRIPTORS: Final = 256
@@ -77,6 +88,7 @@ class SystemNetwork:
 
     def __init__(self, clock: Clock, entropy: Entropy, *, sockets_max: int | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._entropy = entropy
         self._ports = SourcePorts(entropy)
         self._times = ReceiveTime(clock.wall, self._loop.time())
         self._pool = Pool(self._new_socket, self._times)
@@ -116,6 +128,24 @@ class SystemNetwork:
             self._may_give_way[flow] = None
         flow.listeners.add("", listener)
         return Lease(flow, "", listener)
+
+    def open_media(
+        self, source: Source, local_host: str, listener: MediaListener
+    ) -> MediaFlow | None:
+        """Open a port pair for RTP and RTCP; see ``world.Network.open_media``."""
+
+        def make(bound: Source, family: Address, port: int) -> socket.socket:
+            return self._new_socket(socket.SOCK_DGRAM, bound, family, port)
+
+        try:
+            pair = open_pair(make, self._entropy, source, local_host)
+        except OSError as error:
+            about = f"opening media ports on {local_host}"
+            listener.media_failed(local_error(error, about, self._loop.time()))
+            return None
+        ports = media_ports(pair, self._times, self._forget, listener)
+        self._fresh.update(dict.fromkeys(ports.carriers))
+        return ports
 
     def drop_reused(self, peer: Address | None = None) -> None:
         """On suspicion: whoever asks next gets a fresh connection (to ``peer``, or to anybody)."""

@@ -6,17 +6,20 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from psapwatch.endpoint import Address, Source, TransportName
+from psapwatch.endpoint import Address, PortRange, Source, TransportName
 from psapwatch.evidence import Kind, Observation
 from psapwatch.net.flow import Lease, Listeners
 from psapwatch.net.pool import REUSE_MAX_S
 from psapwatch.simulator.carriage import Carriage, Told
+from psapwatch.simulator.media import SimulatedMedia
 from psapwatch.simulator.rule import Phase
 from psapwatch.simulator.stream import Server, SimulatedConnection
-from psapwatch.world import Arrival, Clock, Flow, Listener, Road
+from psapwatch.world import Arrival, Clock, Flow, Listener, MediaFlow, MediaListener, Road
 
 EPHEMERAL: Final = (32_768, 60_999)
 """Linux's ip_local_port_range, where a source names no ports."""
+MEDIA_PORTS: Final = PortRange(16_384, 32_767)
+"""Where a source names no ports for media."""
 
 Receiver = Callable[[bytes, Address], None]
 
@@ -73,6 +76,7 @@ class SimulatedNetwork(Carriage):
         self._sockets: dict[Address, _Socket] = {}
         self._shared: dict[tuple[Road, int], _Socket | SimulatedConnection] = {}
         self._connections: dict[tuple[Address, Address], SimulatedConnection] = {}
+        self._media: set[Address] = set()
 
     # --- the far side
 
@@ -133,9 +137,10 @@ class SimulatedNetwork(Carriage):
 
     @property
     def open_flows(self) -> int:
-        """Leases that were given and not yet released."""
+        """Leases and media ports that were given and not yet released."""
         sockets = sum(len(one.listeners) for one in self._sockets.values())
-        return sockets + sum(len(one.listeners) for one in self._connections.values())
+        connections = sum(len(one.listeners) for one in self._connections.values())
+        return sockets + connections + len(self._media)
 
     async def open(
         self,
@@ -167,6 +172,26 @@ class SimulatedNetwork(Carriage):
         else:
             carrier.join(call_id, listener)
         return Lease(carrier, call_id, listener)
+
+    def open_media(
+        self, source: Source, local_host: str, listener: MediaListener
+    ) -> MediaFlow | None:
+        """As ``world.Network.open_media``."""
+        ports = source.rtp_ports if source.rtp_ports.high else MEDIA_PORTS
+        first = ports.low + ports.low % 2
+        pairs = 0 if self.local_fault else (ports.high - first + 1) // 2
+        start = self.random.randrange(max(1, pairs))
+        for step in range(pairs):
+            local = Address(local_host, first + 2 * ((start + step) % pairs))
+            if local not in self._receivers and local not in self._media:
+                media = SimulatedMedia(self, local, listener, self._media.remove)
+                self._media.add(local)
+                return media
+        now = asyncio.get_running_loop().time()
+        error = self.local_fault or "EADDRINUSE"
+        facts = {"error": error, "detail": f"opening media on {local_host}: simulated"}
+        listener.media_failed(Observation(Kind.LOCAL_ERROR, now, facts))
+        return None
 
     def drop_reused(self, peer: Address | None = None) -> None:
         """Let the next who asks get a fresh connection (to ``peer``, or to anybody)."""

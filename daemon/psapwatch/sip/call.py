@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from psapwatch.endpoint import Address
-from psapwatch.evidence import Kind, Observation
+from psapwatch.evidence import Fact, Kind, Observation
+from psapwatch.location import Point, sameness
 from psapwatch.sip.digest import Digest
 from psapwatch.sip.incoming import Incoming
 from psapwatch.sip.invitation import Invitation
@@ -47,6 +48,8 @@ class CallPlan:
     """How long an answered call may stay up waiting for the far side's BYE; 0: our BYE at once."""
     provisionals_allowed: frozenset[int] = frozenset({100})
     """100, and what the supervised first call recorded; any other looks like a ringing phone."""
+    place: Point | None = None
+    """Where the INVITE says we are, to compare with what the answer reads back."""
 
 
 class Call:
@@ -70,6 +73,8 @@ class Call:
     ) -> None:
         self.over = False
         self.ledger_due: bytes | None = None
+        self.mirror: Answer | None = None
+        """The first answer that promises an echo, while its call is held: media may go there."""
         self.plan = plan
         self._peer, self._reliable, self._token, self._digest = peer, reliable, token, digest
         self._output = Output()
@@ -190,6 +195,11 @@ class Call:
         self._wind_up(now)
         self._settle(now)
 
+    def unsafe(self, why: str, detail: str, now: float) -> None:
+        """End it at once: what was met outside the signalling may be a person."""
+        self._unsafe(why, detail, now)
+        self._settle(now)
+
     def data_to_send(self) -> list[Send]:
         """Hand over what is to be sent now."""
         return self._output.data_to_send()
@@ -275,13 +285,17 @@ class Call:
             self._judge(answer, now)
             if answer.what == "mirror" and self.plan.hold_s and not self._wants_end:
                 self._hold_until = self._hold_until or now + self.plan.hold_s
+                self.mirror = self.mirror or answer
             else:
                 self._legs.hang_up(now)
 
     def _judge(self, answer: Answer, now: float) -> None:
         """Say what the answer offers; whatever looks like a person is unsafe at once."""
         what, detail, text = answer.what, answer.detail, answer.text
-        self._output.see(Kind.ANSWER, now, what=what, detail=detail, text=text[:200])
+        facts: dict[str, Fact] = {"what": what, "detail": detail, "text": text[:200]}
+        if self.plan.place is not None:
+            facts["location"] = sameness(self.plan.place, answer.location, text)
+        self._output.see(Kind.ANSWER, now, **facts)
         if what == "no_loopback":
             self._unsafe("no_loopback", "audio accepted without a loopback attribute", now)
         if LIVE_URN.search(text):

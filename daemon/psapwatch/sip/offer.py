@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Final, Literal
 
@@ -32,6 +32,7 @@ ENCAPRTP: Final = 112
 RTPLOOPBACK: Final = 113
 
 TEXT_MAX: Final = 2_000
+LOCATION_MAX: Final = 8_192
 PARTS_MAX: Final = 16
 """Body parts that are looked at in one multipart."""
 _NESTING_MAX: Final = 3
@@ -68,6 +69,8 @@ class Answer:
     payload_types: dict[int, str] = field(default_factory=dict)
     text: str = ""
     detail: str = ""
+    location: bytes = b""
+    """The PIDF-LO that came with it, which says where they think we are (RFC 6881 ED-78)."""
 
 
 def build_offer(address: str, port: int, session_id: int, *, loopback: bool = True) -> bytes:
@@ -110,6 +113,14 @@ def build_answer(offer: bytes, address: str, port: int, session_id: int) -> byte
 
 def read_answer(message_body: bytes, content_type: str) -> Answer:
     """Say what the body of a 2xx answers; whatever it holds, this never raises."""
+    answer = _read_sdp(message_body, content_type)
+    for kind, part in _parts(message_body, content_type, _NESTING_MAX):
+        if kind == "application/pidf+xml":
+            return replace(answer, location=part[:LOCATION_MAX])
+    return answer
+
+
+def _read_sdp(message_body: bytes, content_type: str) -> Answer:
     text, sdp = "", None
     for kind, part in _parts(message_body, content_type, _NESTING_MAX):
         if kind == "application/sdp" and sdp is None:
@@ -196,6 +207,7 @@ def _usable(
             "packet loopback without encaprtp or rtploopback",
         ),
         (not _is_unicast(address), f"address {address!r}"),
+        (not {"PCMU", "PCMA"} & set(names.values()), "no G.711 to send"),
     )
     for wrong, detail in faults:
         if wrong:
