@@ -33,7 +33,6 @@ from psapwatch.wording import summary_of
 
 SICK_SHARE: Final = 0.1
 """A domain is well again when no more than this share of its tested members fails."""
-CERTIFICATE_TICKET_S: Final = 30 * 86_400.0
 
 _FOLLOWED: Final = frozenset({"CallsBlocked", "CallsDegraded", "RedundancyLost", "Misrouted"})
 """Alerts whose life follows the standings; the others are withdrawn by whoever reported them."""

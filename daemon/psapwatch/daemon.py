@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import pathlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -24,12 +24,13 @@ from psapwatch.config.shape import Config
 from psapwatch.desk import Desk
 from psapwatch.detection import Thresholds
 from psapwatch.endpoint import REFERENCE, Address, Check, Path
-from psapwatch.evidence import Evidence, Observation
+from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.metrics import Metrics
 from psapwatch.net.system import close_world
 from psapwatch.permits import Permits
 from psapwatch.probes.recover import recover
 from psapwatch.recorder import Recorder
+from psapwatch.self_test import SelfTest
 from psapwatch.sinks.base import Surroundings, open_sinks
 from psapwatch.sinks.outbox import Outbox
 from psapwatch.store.opening import Unusable
@@ -66,6 +67,7 @@ class Daemon:
         shard: Shard = (1, 1),
         systemd: Systemd | None = None,
         log: FilteringBoundLogger | None = None,
+        self_test: Mapping[str, Address] | None = None,
     ) -> None:
         self.config, self.world, self.store = config, world, store
         self._shard, self._systemd = shard, systemd or Systemd()
@@ -92,6 +94,7 @@ class Daemon:
         )
         self.board.configure(runs)
         self.changes: list[tuple[float, str, str]] = []
+        self._self_test = dict(self_test or {})
         self._door: Door | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._delivering: asyncio.Task[None] | None = None
@@ -124,6 +127,8 @@ class Daemon:
         self.watch.run(self.runs, self.config.firewalls)
         self._systemd.expect_every(finishes_every_s(self.runs))
         self._spawn(self._housekeeping())
+        if self._self_test:
+            self._spawn(self._prove_itself().run())
         self.board.is_ready = True
         count = len({path.key for path, _check in self.runs})
         self._systemd.ready(f"watching {count} paths")
@@ -181,6 +186,16 @@ class Daemon:
         self.metrics.configure(config.all_paths, config.checks, outbox.names)
         self._delivering = asyncio.get_running_loop().create_task(outbox.run())
 
+    def _prove_itself(self) -> SelfTest:
+        vantage, clock = self.config.vantage, self.world.clock
+        return SelfTest(
+            self.world,
+            self.config.identity,
+            self._self_test,
+            self.metrics.self_test,
+            lambda why: self.desk.blind(why, vantage, clock.wall()),
+        )
+
     async def _recover(self, row: OpenCall) -> None:
         self.watch.calls.adopt(row.call_id)
         key = f"{row.psap}/{row.path}"
@@ -196,6 +211,7 @@ class Daemon:
                 "a call that was left open cannot be ended", call_id=row.call_id, why=why
             )
             self.metrics.teardown_failed(row.firewall)
+            heard(Observation(Kind.ENDED, 0.0, {"how": "no_answer", "confirmed": False}))
 
     async def _housekeeping(self) -> None:
         """Take over what commands wrote, show what waits, forget what is too old."""

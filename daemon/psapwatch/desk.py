@@ -9,13 +9,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from psapwatch.casebook import CERTIFICATE_TICKET_S, Casebook
+from psapwatch.casebook import Casebook
 from psapwatch.detection import Standing, State, Thresholds, step
 from psapwatch.diagnosis import Baseline, Case, diagnose
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
 from psapwatch.evidence import Evidence, Kind
 from psapwatch.incident import Incident, Notice
 from psapwatch.pooled import Pools, counts, first_answered
+from psapwatch.reported import (
+    CERTIFICATE_TICKET_S,
+    blind_incident,
+    certificate_incident,
+    unsafe_incident,
+)
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 
 NEW_ANSWERER_PASSES: Final = 20
@@ -112,7 +118,15 @@ class Desk:
 
     def unsafe(self, path: Path, why: str, wall: float) -> None:
         """Page that a test call met something that looks like a person."""
-        self._tell([self.casebook.report(_unsafe_incident(path, why, wall), wall)])
+        self._tell([self.casebook.report(unsafe_incident(path, why, wall), wall)])
+
+    def blind(self, why: str, vantage: str, wall: float) -> None:
+        """Page that the prober is blind, or withdraw that when ``why`` is empty."""
+        incident = blind_incident(why, vantage, wall)
+        if why:
+            self._tell([self.casebook.report(incident, wall)])
+        else:
+            self._tell([self.casebook.withdraw(incident.identity, wall)])
 
     def tick(self, wall: float) -> None:
         """Review the incidents if anything may have changed."""
@@ -227,7 +241,7 @@ class Desk:
         not_after = shown.get("not_after") if shown else None
         if not isinstance(not_after, int | float) or not not_after:
             return
-        incident = _certificate_incident(path, float(not_after), wall)
+        incident = certificate_incident(path, float(not_after), wall)
         if not_after - wall < CERTIFICATE_TICKET_S:
             self._tell([self.casebook.report(incident, wall)])
         else:
@@ -238,44 +252,6 @@ def best_leg(legs: Iterable[Standing]) -> Standing:
     """The leg that stands best; a path without any attempt yet is unknown."""
     rank = (State.UP, State.DEGRADED, State.UNKNOWN, State.SUSPECT, State.DOWN)
     return min(legs, key=lambda leg: rank.index(leg.state), default=Standing())
-
-
-def _unsafe_incident(path: Path, why: str, wall: float) -> Incident:
-    return Incident(
-        id="",
-        alertname="TestCallUnsafe",
-        severity="page",
-        vantage=path.vantage,
-        scope="psap",
-        member=path.psap.id,
-        psap=path.psap.id,
-        firewall=path.firewall.id,
-        cause=Cause.UNSAFE_ANSWER,
-        summary=f"A test call to {path.psap.name or path.psap.id} was ended at once: {why}. "
-        "Test calls there are stopped until a human resumes them.",
-        opened_at=wall,
-        first_failure_at=wall,
-        affected=(path.key,),
-    )
-
-
-def _certificate_incident(path: Path, not_after: float, wall: float) -> Incident:
-    days = max(0.0, (not_after - wall) / 86_400)
-    return Incident(
-        id="",
-        alertname="CertificateExpiring",
-        severity="ticket",
-        vantage=path.vantage,
-        scope="path",
-        member=path.key,
-        psap=path.psap.id,
-        firewall=path.firewall.id,
-        cause=Cause.TLS_CERTIFICATE,
-        summary=f"The certificate that answers on {path.key} expires in {days:.0f} days.",
-        opened_at=wall,
-        first_failure_at=wall,
-        affected=(path.key,),
-    )
 
 
 def prober_fault(error: BaseException) -> Verdict:

@@ -22,12 +22,17 @@ from psapwatch.cli.status import status
 from psapwatch.config.budget import print_load
 from psapwatch.config.shape import Config
 from psapwatch.daemon import Daemon
-from psapwatch.net.system import SystemClock, raise_file_limit, system_world
+from psapwatch.net.answering import open_targets
+from psapwatch.net.system import SystemClock, SystemEntropy, raise_file_limit, system_world
+from psapwatch.self_test import GREEN, RED
+from psapwatch.sip.answering_script import SCRIPTS
 from psapwatch.store.opening import Unusable
 from psapwatch.store.runner import WriterThread
 from psapwatch.store.store import Store
 from psapwatch.systemd import Systemd
 
+SELF_TEST = {GREEN: SCRIPTS["mirror"], RED: SCRIPTS["silence"]}
+"""What answers always, and what never does."""
 USAGE_ERROR = 64
 """EX_USAGE of sysexits.h."""
 
@@ -96,12 +101,14 @@ async def _serve(config: Config, shard: tuple[int, int]) -> int:
         store = Store(config.store.path, WriterThread(), sole=True)
     except Unusable as why:
         raise Failed(str(why)) from None
+    targets = await open_targets(SELF_TEST, SystemEntropy())
     daemon = Daemon(
         config,
         system_world(dns_servers=config.dns.servers),
         store,
         shard=shard,
         systemd=Systemd.of(os.environ, os.getpid()),
+        self_test={name: target.where for name, target in targets.items()},
     )
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from psapwatch.endpoint import Address, Tls, TransportName
 from psapwatch.sip.answering_point import AnsweringPoint
+from psapwatch.sip.answering_script import Script
 from psapwatch.sip.guard import permit
 from psapwatch.sip.wire import Malformed, StreamFramer
+from psapwatch.world import Entropy
 
 CONNECTIONS_MAX: Final = 1_000
 SOURCES_MAX: Final = 10_000
@@ -51,6 +54,8 @@ class Answering:
         self._socket: asyncio.DatagramTransport | None = None
         self._server: asyncio.Server | None = None
         self._writers: dict[Address, asyncio.StreamWriter] = {}
+        self.where = point.answerer.address
+        """Where it listens, once it is open."""
         self._sources: OrderedDict[str, _Allowance] = OrderedDict()
 
     async def open(self) -> Address:
@@ -73,7 +78,8 @@ class Answering:
                 self._serve, where.host, where.port, ssl=context
             )
             host, port = self._server.sockets[0].getsockname()[:2]
-        return Address(host, port)
+        self.where = Address(host, port)
+        return self.where
 
     def close(self) -> None:
         """Stop listening; calls in progress are left to their own timers on the far side."""
@@ -169,3 +175,18 @@ def server_context(tls: Tls) -> ssl.SSLContext:
         context.load_verify_locations(tls.ca_file)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+async def open_targets(scripts: Mapping[str, Script], entropy: Entropy) -> dict[str, Answering]:
+    """Open answering points on loopback ports of the system's choice, one for each script.
+
+    Raises:
+        OSError: loopback cannot be used.
+    """
+    opened = {}
+    for name, script in scripts.items():
+        at = Address("127.0.0.1", 0)
+        point = AnsweringPoint(script, name=name, tag=lambda: entropy.token(8), address=at)
+        opened[name] = Answering(point)
+        await opened[name].open()
+    return opened
