@@ -79,7 +79,7 @@ class OpenCalls:
         """Take what a call shows the moment it shows it, endings after its attempt included."""
         if call_id in self._open and seen.kind in _REACTIONS:
             self._open[call_id] = True
-        if seen.kind is Kind.ANSWER:
+        if seen.kind is Kind.ANSWER and octets:
             self._store.note_answer(call_id, octets)
         elif seen.kind is Kind.ENDED:
             how = str(seen["how"])

@@ -6,7 +6,9 @@ port the call is learned about and ended; the row closes when it has.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from psapwatch.endpoint import Path, Source, Tls
 from psapwatch.evidence import Observation
@@ -18,6 +20,11 @@ from psapwatch.sip.uri import parse_name_addr
 from psapwatch.sip.wire import Malformed, Request, Response, parse
 from psapwatch.world import Flow, OpenCall, Road, World
 
+PATIENCE_S: Final = 4.0
+AGAIN_AFTER_S: Final = 2.0
+TRIES_MAX: Final = 60
+"""Minutes in all: an answering point has ended a test call by itself long before (RFC 6881 15)."""
+
 
 async def recover(
     world: World,
@@ -27,7 +34,7 @@ async def recover(
     crowd: dict[Pump, None],
     heard: Callable[[Observation], None],
 ) -> str:
-    """Begin to end one open call; returns ``""``, or why nothing can be done about it.
+    """End one open call as far as can be seen now; returns ``""``, or why nothing can be done.
 
     ``path`` is the row's path in the present configuration; without it the row's own addresses do.
     """
@@ -42,10 +49,7 @@ async def recover(
         crowd=crowd, ledger=_no_ledger, heard=heard,
     )  # fmt: skip
     reliable = TRANSPORTS[row.transport].reliable
-    flow = await pump.open(4.0, 0 if reliable else row.local.port)
-    if flow is None and not reliable:  # its port is taken: rport brings the answers to another one
-        flow = await pump.open(4.0)
-    if flow is None:
+    if not await _reach(pump, row, reliable=reliable):
         return "no connection to the far end"
     call = Call(
         invite,
@@ -58,8 +62,22 @@ async def recover(
     )
     age_s = max(0.0, world.clock.wall() - row.invited_at)
     answer = _response(row.answer)
-    await pump.drive(call, lambda now: call.resume(now, age_s=age_s, answer=answer))
+    await pump.drive(
+        call, lambda now: call.resume(now, age_s=age_s, answer=answer, octets=row.octets)
+    )
     return ""
+
+
+async def _reach(pump: Pump, row: OpenCall, *, reliable: bool) -> bool:
+    """Open a flow to the far end of the call, again and again where it is not there yet."""
+    for _nth in range(TRIES_MAX):
+        if await pump.open(PATIENCE_S, 0 if reliable else row.local.port) is not None:
+            return True
+        # Its port may be taken: rport brings the answers to another one (RFC 3581).
+        if not reliable and await pump.open(PATIENCE_S) is not None:
+            return True
+        await asyncio.sleep(AGAIN_AFTER_S)
+    return False
 
 
 def _road(row: OpenCall, path: Path | None) -> Road:
