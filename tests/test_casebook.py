@@ -271,3 +271,39 @@ def test_a_few_stragglers_do_not_keep_a_domain_sick(share: float) -> None:
     assert {each[3] for each in said if each[0] == "open"} == {
         key.partition("/")[0] for key in stragglers
     }
+
+
+def test_the_end_of_an_outage_is_no_new_failure() -> None:
+    """Paths that pass again, though not ``rise`` times yet, page nobody of their own."""
+    scene = Scene()
+    now = scene.now
+
+    def standing(key: str) -> Standing:
+        if key < "p03":
+            return Standing(State.DOWN, 0, 1, now - 50.0, now - 1.0, now - 1.0, cause=scene.cause)
+        return Standing(State.UP, passes=3, last_pass_at=now - 1.0, last_at=now - 1.0)
+
+    standings = {(key, OPTIONS.name): {"leg": standing(key)} for key in scene.paths}
+    assert scene.book.review(standings, Pools(), now) == []
+
+
+def test_options_that_all_die_while_calls_pass_are_a_ticket_only() -> None:
+    """The pooled test sees the same loss of OPTIONS, and makes no page of it either."""
+    scene, pools = Scene(checks=(OPTIONS, CALLS)), Pools()
+    now = scene.now
+    standings = {
+        (key, check.name): {
+            "leg": Standing(State.UP, passes=3, last_pass_at=now - 1, last_at=now - 1)
+            if check is CALLS
+            else Standing(
+                State.DOWN, 2, 0, now - 5, None, now, last_failed=True, cause=scene.cause, why="x"
+            )
+        }
+        for key in scene.paths
+        for check in scene.checks
+    }
+    for key in scene.paths:
+        pools.take([("firewall", "fw-east")], "options", key, now - 5, failed=True)
+    assert [finding.loss for finding in pools.findings()] == [1.0]
+    (opened,) = scene.book.review(standings, pools, now)
+    assert (opened.incident.alertname, opened.incident.severity) == ("CallsDegraded", "ticket")

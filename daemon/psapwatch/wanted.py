@@ -124,11 +124,19 @@ def wanted_domains(ground: Ground, look: Look) -> list[Wanted]:
 
 
 def wanted_losses(ground: Ground, look: Look, pools: Pools) -> list[Wanted]:
-    """Incidents for domains that lose a part of their calls or packets."""
+    """Incidents for domains that lose a part of their calls or packets.
+
+    A domain that loses all OPTIONS while calls pass has its ticket from ``wanted_domains``.
+    """
     return [
         _of_finding(ground, look, finding, severity)
         for finding in pools.findings()
         if (severity := finding.severity) is not None
+        and not (
+            finding.kind == "options"
+            and finding.loss >= TOTAL_LOSS
+            and _calls_pass(look, finding.scope, finding.since)
+        )
     ]
 
 
@@ -137,6 +145,7 @@ def wanted_psaps(
 ) -> list[Wanted]:
     """Incidents for PSAPs with a path that is down and that no bigger incident explains.
 
+    A path whose last attempt passed is on its way up: the end of an outage is no new failure.
     While it is open whether several paths fail for one reason they wait, ``PATIENCE_S`` at most.
     """
     down: dict[str, dict[str, str]] = {}
@@ -144,8 +153,8 @@ def wanted_psaps(
         since = standing.failing_since
         waits = any(pools.is_shared(scope) for scope in ground.scopes[key])
         settled = since is not None and look.now >= since + (PATIENCE_S if waits else SETTLE_S)
-        is_down = standing.state is State.DOWN and settled and not ground.is_ours(key)
-        if is_down and not is_covered(key):
+        is_down = standing.state is State.DOWN and standing.last_failed and settled
+        if is_down and not ground.is_ours(key) and not is_covered(key):
             down.setdefault(ground.paths[key].psap.id, {})[key] = kind
     return [want for psap, kinds in down.items() for want in _of_psap(ground, look, psap, kinds)]
 
@@ -176,10 +185,7 @@ def _of_domain(
 ) -> Wanted:
     """OPTIONS that fail while calls through the same thing pass are a ticket, not a page."""
     domain = kinds.get("call") or kinds["options"]
-    calls_pass = "call" not in kinds and any(
-        not each.is_failing and each.last_at > domain.since and scope in each.scopes
-        for each in look.members.get("call", ())
-    )
+    calls_pass = "call" not in kinds and _calls_pass(look, scope, domain.since)
     return Wanted(
         alertname="CallsDegraded" if calls_pass else "CallsBlocked",
         severity="ticket" if calls_pass else "page",
@@ -191,6 +197,14 @@ def _of_domain(
         affected=domain.failing,
         unaffected=domain.passing,
         untested=domain.untested,
+    )
+
+
+def _calls_pass(look: Look, scope: Scope, since: float) -> bool:
+    """Whether a call through this domain has passed since its OPTIONS began to fail."""
+    return any(
+        not each.is_failing and each.last_at > since and scope in each.scopes
+        for each in look.members.get("call", ())
     )
 
 
