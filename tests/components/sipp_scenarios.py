@@ -100,11 +100,20 @@ Content-Length: 0
 }
 <recv request="ACK" next="end"/>"""
 
+_SLOW: Final = f"""
+{_send(_answer("100 Trying", tag=""))}
+<recv request="CANCEL" timeout="3000" ontimeout="answer"/>
+{_ANSWER_TO_CANCEL.replace('<recv request="CANCEL"/>', "")}
+<label id="answer"/>
+{_send(_ok_with_sdp(_MIRROR), 'retrans="500"')}
+{_CALL_UNTIL_BYE}"""
+
 _CALLS: Final = {
     "mirror": _send(_ok_with_sdp(_MIRROR), 'retrans="500"') + _CALL_OF_500_MS,
     "patient": _send(_ok_with_sdp(_MIRROR), 'retrans="500"') + _CALL_UNTIL_BYE,
     "no_loopback": _send(_ok_with_sdp(""), 'retrans="500"') + _CALL_UNTIL_BYE,
     "ringing": _send(_answer("180 Ringing")) + _ANSWER_TO_CANCEL,
+    "slow": _SLOW,
     "busy": _send(_answer("486 Busy Here"), 'retrans="500"') + '<recv request="ACK" next="end"/>',
 }
 
