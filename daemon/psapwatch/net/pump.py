@@ -55,7 +55,8 @@ class Pump:
         self.transcript: list[Packet] = []
         self.last_arrival = b""
         self.is_call = ledger is not None
-        self.road, self._crowd, self._ledger, self._heard = road, crowd, ledger, heard
+        self.road, self.call_id = road, call_id
+        self._crowd, self._ledger, self._heard = crowd, ledger, heard
         self._loop = asyncio.get_running_loop()
         self.began = self._loop.time()
         self._ways = Ways(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from psapwatch.endpoint import Address, Check, Credentials, Identity, Path, Source, Tls
 from psapwatch.evidence import Evidence, Fact, Kind, Observation, Packet
 from psapwatch.net import TRANSPORTS
+from psapwatch.net.media_pump import MediaPump
 from psapwatch.net.pump import Ledger, Pump
 from psapwatch.sip.machine import Machine
 from psapwatch.sip.request import Caller
@@ -59,6 +60,10 @@ class Setting:
     reliable: bool
     token: Callable[[int], str]
     auth: Credentials | None
+    started_at: float
+    """Unix seconds."""
+    media: Address | None = None
+    """Where our RTP leaves from, if media is to be sent."""
 
     def branch(self) -> str:
         """A fresh branch: the magic cookie and 128 random bits (RFC 3261 8.1.1.7)."""
@@ -66,7 +71,12 @@ class Setting:
 
 
 async def attempt(
-    world: World, path: Path, errand: Errand, build: Callable[[Setting], Machine]
+    world: World,
+    path: Path,
+    errand: Errand,
+    build: Callable[[Setting], Machine],
+    *,
+    with_media: bool = False,
 ) -> Evidence:
     """Run one attempt to its verdict's due time and return what it saw."""
     loop = asyncio.get_running_loop()
@@ -86,7 +96,7 @@ async def attempt(
                 octets, late = pump.last_arrival, is_closed
                 errand.heard(Heard(path, errand.check, call_id, seen, octets, late))
 
-        pump = Pump(
+        pump = (MediaPump if with_media else Pump)(
             world.network,
             world.resolver,
             road,
@@ -95,7 +105,7 @@ async def attempt(
             ledger=_ledger(world, path, errand, call_id) if errand.check.is_call else None,
             heard=tell,
         )
-        await _drive(world, pump, path, errand, call_id, build)
+        await _drive(world, pump, path, errand, started_at, build)
         is_closed = True
         seen += pump.observations
         packets = tuple(pump.transcript)
@@ -122,18 +132,24 @@ async def _drive(
     pump: Pump,
     path: Path,
     errand: Errand,
-    call_id: str,
+    started_at: float,
     build: Callable[[Setting], Machine],
 ) -> None:
     flow = await pump.open(errand.check.give_up_after_s)
     if flow is None:
         return
+    media = None
+    if isinstance(pump, MediaPump):
+        media = pump.open_media(world.network, flow.local.host)
+        if media is None:  # told as our own fault: a call that could only seem mute is not placed
+            pump.abandon()
+            return
     setting = Setting(
         caller=caller_of(
             pump.road,
             flow.local,
             errand.identity,
-            call_id,
+            pump.call_id,
             world.entropy.token(8),
             secure=(path.next_hop or path.uri).startswith("sips:"),
         ),
@@ -143,6 +159,8 @@ async def _drive(
         reliable=TRANSPORTS[path.transport].reliable,
         token=world.entropy.token,
         auth=path.auth or path.firewall.auth,
+        started_at=started_at,
+        media=media,
     )
     await pump.drive(build(setting))
 
