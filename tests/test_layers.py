@@ -36,6 +36,7 @@ LAYERS: Final = {
     "L2 ports": {"world", "net"},
     "L1 pure core": {
         "casebook",
+        "causes",
         "desk",
         "detection",
         "diagnosis",

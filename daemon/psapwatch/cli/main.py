@@ -14,6 +14,7 @@ from psapwatch import logs
 from psapwatch.cli.calls import calls
 from psapwatch.cli.demo import demo
 from psapwatch.cli.doors import CONFIG, Failed, loaded
+from psapwatch.cli.explain import explain
 from psapwatch.cli.incidents import incidents
 from psapwatch.cli.probe import probe
 from psapwatch.cli.replay import replay
@@ -137,7 +138,7 @@ def _shard(text: str) -> tuple[int, int]:
     raise click.BadParameter(f"{text!r}: write I/N with 1 <= I <= N", param_hint="--shard")
 
 
-for command in (calls, demo, incidents, probe, replay, respond, status):
+for command in (calls, demo, explain, incidents, probe, replay, respond, status):
     cli.add_command(command)
 
 
