@@ -62,7 +62,7 @@ def judge(played: Played) -> Judged:
 
 
 def _shortcomings(scenario: Scenario, expected: ExpectedModel, found: list[Told]) -> Iterator[str]:
-    what = f"{expected.alert} {expected.scope} {expected.member or ''}".rstrip()
+    what = f"{' or '.join(expected.alerts)} {expected.scope} {expected.member or ''}".rstrip()
     if len(found) < expected.count:
         yield f"no {what}" if not found else f"{len(found)} of {expected.count} {what}"
     for told in found:
@@ -108,7 +108,7 @@ def _closes_wrongly(scenario: Scenario, expected: ExpectedModel, told: Told) -> 
 def _is(told: Told, expected: ExpectedModel) -> bool:
     incident = told.incident
     return (
-        incident.alertname == expected.alert
+        incident.alertname in expected.alerts
         and incident.scope == expected.scope
         and expected.member in (None, incident.member)
         and expected.severity in ("either", incident.severity)

@@ -154,6 +154,6 @@ def _told(incident: Incident, pages: Sequence[Page], clock: _Clock) -> Told:
     return Told(
         incident,
         clock.after(incident.opened_at),
-        None if first is None else clock.after(first),
+        None if first is None else first - EPOCH - clock.origin,
         None if incident.closed_at is None else clock.after(incident.closed_at),
     )

@@ -73,7 +73,7 @@ class NetworkModel(Strict):
 class ExpectedModel(Strict):
     """An incident that must open."""
 
-    alert: Text = Field(description="alertname")
+    alert: Text | list[Text] = Field(description="alertname; one of these where it is a list")
     severity: Literal["page", "ticket", "either"] = Field("page", description="page or ticket")
     scope: Text = Field(description="firewall, psap, path, vantage or an attribute's name")
     member: Text | None = Field(None, description="which one; any when left out")
@@ -85,6 +85,11 @@ class ExpectedModel(Strict):
     stays_open: bool = Field(default=False, description="is still open in the end")
     count: int = Field(1, ge=1, description="so many of this kind, one a member")
     says: list[Text] = Field(default_factory=list, description="words of its summary")
+
+    @property
+    def alerts(self) -> list[str]:
+        """The alertnames that will do."""
+        return self.alert if isinstance(self.alert, list) else [self.alert]
 
 
 class AllowedModel(Strict):

@@ -102,5 +102,5 @@ def simulated_world(seed: int) -> SimulatedWorld:
         entropy=SimulatedEntropy(seed),
         network=SimulatedNetwork(seed=seed, clock=clock),
         resolver=SimulatedResolver(),
-        post=FakeAlertmanager(clock),
+        post=FakeAlertmanager(SimulatedClock()),  # its clock is not ours to step
     )
