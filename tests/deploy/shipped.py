@@ -25,6 +25,7 @@ PATIENCE_S: Final = 50.0
 class Rule:
     """One rule of Prometheus: an alert, or a recorded series."""
 
+    file: str
     name: str
     is_alert: bool
     expr: str
@@ -54,6 +55,7 @@ def _rules() -> Iterator[Rule]:
             for rule in group["rules"]:
                 name = rule.get("alert") or rule["record"]
                 yield Rule(
+                    file,
                     name,
                     "alert" in rule,
                     rule["expr"],
