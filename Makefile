@@ -5,7 +5,7 @@ SEEDS ?= 50
 FUZZ_EXAMPLES ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run test check format lint types seeds fuzz bench examples rules install clean
+.PHONY: help setup packages run test check format lint types seeds fuzz bench examples rules install image clean
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,13 +17,16 @@ setup: .venv/.ready  ## the virtual environment, pinned by constraints.txt
 	@echo "setting up .venv (once, about a minute)"
 	@scripts/virtualenv
 
+deploy/grafana/node_modules/.ready: deploy/grafana/package.json
+	@scripts/dashboard-types
+
 packages:  ## the system packages of the real components (installs as root, else names them)
 	@scripts/system-packages test
 
 run: setup  ## the daemon; CONFIG=FILE for one's own configuration
 	@$(BIN)/psapwatch run $(if $(CONFIG),--config $(CONFIG))
 
-test: packages setup  ## every test, the live ones included; ARGS='-k name' for some
+test: packages setup deploy/grafana/node_modules/.ready  ## every test, the live ones included; ARGS='-k name' for some
 	@$(PYTEST) $(ARGS)
 
 check: packages setup lint types test seeds examples rules  ## what CI asks for before a change goes in
@@ -51,12 +54,18 @@ bench: setup  ## what probing costs: median and spread of several runs
 examples: setup  # the documented configuration loads
 	@for file in $(wildcard config/*.yml); do $(BIN)/psapwatch check-config --config $$file || exit 1; done
 
+dashboards: setup  ## write deploy/grafana/dashboards anew
+	@PYTHONPATH=deploy/grafana $(BIN)/python -m psapwatch_dashboards
+
 rules: packages  # Prometheus and Alertmanager read what is shipped
 	@for file in $(wildcard deploy/prometheus/tests/*.yml); do promtool test rules $$file || exit 1; done
 	@for file in $(wildcard deploy/alertmanager/*.yml); do amtool check-config $$file || exit 1; done
 
 install:  ## the systemd service, under /opt (as root; docs/operations.md)
 	@sh deploy/systemd/install.sh
+
+image: packages setup  ## the container image, built and tried (root; about a minute, the first time two)
+	@$(PYTEST) tests/deploy/test_image.py
 
 clean:  ## everything that make made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
