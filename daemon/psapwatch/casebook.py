@@ -8,6 +8,7 @@ while; flapping meanwhile is one incident with a count. Moments are Unix seconds
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -226,21 +227,21 @@ class Casebook:
     ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
         """Failing, passing and untested path keys of an incident's domain, as they stand now."""
         inside = self._inside(incident)
-        states: dict[str, list[Standing]] = {}
-        for (key, _kind), standing in look.best.items():
-            if key in inside:
-                states.setdefault(key, []).append(standing)
-        failing = {key for key, found in states.items() if any(leg.is_failing for leg in found)}
         since = incident.first_failure_at
-        passing = {
-            key
-            for key, found in states.items()
-            if key not in failing and any(leg.last_at > since for leg in found)
-        }
+        failing: set[str] = set()
+        passing: set[str] = set()
+        for (key, _kind), standing in look.best.items():
+            if key not in inside:
+                continue
+            if standing.is_failing:
+                failing.add(key)
+            elif standing.last_at > since:
+                passing.add(key)
+        passing -= failing
         rest = inside - failing - passing
         return tuple(sorted(failing)), tuple(sorted(passing)), tuple(sorted(rest))
 
-    def _inside(self, incident: Incident) -> set[str]:
+    def _inside(self, incident: Incident) -> AbstractSet[str]:
         """The configured paths to PSAPs that an incident speaks of."""
         if incident.scope in _SMALL:
             return {key for key in incident.affected if key in self.ground.paths}

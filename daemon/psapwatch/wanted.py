@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
-from psapwatch.detection import WORST_LAST, Standing, State
+from psapwatch.detection import FAILING, WORST_LAST, Standing, State
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
 from psapwatch.fault_domain import FaultDomain, Member, Scope, explain, scopes_of
 from psapwatch.incident import Severity
@@ -30,6 +30,14 @@ Standings = Mapping[tuple[str, str], Mapping[str, Standing]]
 Muted = Callable[[Path], bool]
 
 
+class Row(NamedTuple):
+    """One check on one path, under the names that standings and looks have for it."""
+
+    path: Path
+    of_check: tuple[str, str]
+    of_kind: tuple[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What is judged over: the paths with their checks, and how long "clean" lasts."""
@@ -39,21 +47,39 @@ class Ground:
     clean_s: float = 300.0
     paths: Mapping[str, Path] = field(init=False)
     scopes: Mapping[str, frozenset[Scope]] = field(init=False)
+    rows: tuple[Row, ...] = field(init=False)
+    """The runs as a review walks them, several times a second: nothing is worked out again."""
+    _ours: frozenset[str] = field(init=False)
+    _inside: Mapping[Scope, frozenset[str]] = field(init=False)
 
     def __post_init__(self) -> None:
         paths = {path.key: path for path, _check in self.runs}
-        object.__setattr__(self, "paths", paths)
-        object.__setattr__(self, "scopes", {key: scopes_of(path) for key, path in paths.items()})
+        ours = frozenset(key for key, path in paths.items() if path.psap.id in (REFERENCE, CONTROL))
+        scopes = {key: scopes_of(path) for key, path in paths.items()}
+        inside: dict[Scope, set[str]] = {}
+        for key in paths.keys() - ours:
+            for scope in scopes[key]:
+                inside.setdefault(scope, set()).add(key)
+        rows = tuple(
+            Row(path, (path.key, check.name), (path.key, "call" if check.is_call else "options"))
+            for path, check in self.runs
+        )
+        for name, value in (
+            ("paths", paths),
+            ("scopes", scopes),
+            ("rows", rows),
+            ("_ours", ours),
+            ("_inside", {scope: frozenset(keys) for scope, keys in inside.items()}),
+        ):
+            object.__setattr__(self, name, value)
 
     def is_ours(self, key: str) -> bool:
         """Whether a path leads to a responder of our own."""
-        return self.paths[key].psap.id in (REFERENCE, CONTROL)
+        return key in self._ours
 
-    def inside(self, scope: Scope) -> set[str]:
+    def inside(self, scope: Scope) -> frozenset[str]:
         """The paths to PSAPs that a domain holds."""
-        return {
-            key for key, scopes in self.scopes.items() if scope in scopes and not self.is_ours(key)
-        }
+        return self._inside.get(scope, frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,24 +116,27 @@ def look_at(
     """Reduce the standings to what a review needs; failing paths that are muted do not count."""
     best: dict[tuple[str, str], Standing] = {}
     members: dict[str, list[Member]] = {}
-    for path, check in ground.runs:
-        legs = standings.get((path.key, check.name))
+    for path, of_check, of_kind in ground.rows:
+        legs = standings.get(of_check)
         if not legs:
             continue
-        leg = min(legs.values(), key=lambda leg: (leg.is_failing, leg.state is State.UNKNOWN))
-        kind = "call" if check.is_call else "options"
-        known = best.get((path.key, kind))
-        best[path.key, kind] = leg if known is None else max(known, leg, key=_badness)
-        if not (ground.is_ours(path.key) or (leg.is_failing and muted(path))):
-            scopes = ground.scopes[path.key]
+        if len(legs) == 1:
+            (leg,) = legs.values()
+        else:
+            leg = min(legs.values(), key=_leg_badness)
+        known = best.get(of_kind)
+        best[of_kind] = leg if known is None else max(known, leg, key=_badness)
+        key, kind = of_kind
+        is_failing = leg.state in FAILING
+        if not (ground.is_ours(key) or (is_failing and muted(path))):
             members.setdefault(kind, []).append(
                 Member(
-                    path.key,
-                    scopes,
+                    key,
+                    ground.scopes[key],
                     leg.failing_since,
                     leg.last_at,
-                    leg.is_failing,
-                    leg.is_failing and is_covered(path),
+                    is_failing,
+                    is_failing and is_covered(path),
                 )
             )
     return Look(now, best, members)
@@ -151,10 +180,12 @@ def wanted_psaps(
     down: dict[str, dict[str, str]] = {}
     for (key, kind), standing in look.best.items():
         since = standing.failing_since
+        if standing.state is not State.DOWN or not standing.last_failed or since is None:
+            continue
+        if ground.is_ours(key) or is_covered(key):
+            continue
         waits = any(pools.is_shared(scope) for scope in ground.scopes[key])
-        settled = since is not None and look.now >= since + (PATIENCE_S if waits else SETTLE_S)
-        is_down = standing.state is State.DOWN and standing.last_failed and settled
-        if is_down and not ground.is_ours(key) and not is_covered(key):
+        if look.now >= since + (PATIENCE_S if waits else SETTLE_S):
             down.setdefault(ground.paths[key].psap.id, {})[key] = kind
     return [want for psap, kinds in down.items() for want in _of_psap(ground, look, psap, kinds)]
 
@@ -271,5 +302,12 @@ def _only_firewall(ground: Ground, keys: Sequence[str]) -> str:
     return firewalls.pop() if len(firewalls) == 1 else ""
 
 
+_RANK: Final = {state: rank for rank, state in enumerate(WORST_LAST)}
+
+
 def _badness(standing: Standing) -> int:
-    return WORST_LAST.index(standing.state)
+    return _RANK[standing.state]
+
+
+def _leg_badness(standing: Standing) -> tuple[bool, bool]:
+    return standing.is_failing, standing.state is State.UNKNOWN
