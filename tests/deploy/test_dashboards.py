@@ -258,8 +258,7 @@ def test_provisioning_fits_the_dashboards() -> None:
     [source] = yaml.safe_load((folder / "datasources/prometheus.yml").read_text())["datasources"]
     assert source["type"] == "prometheus"
     assert source["isDefault"] is True
-    [exemplar] = source["jsonData"]["exemplarTraceIdDestinations"]
-    assert exemplar["name"] == "call_id"
+    assert source["jsonData"]["timeInterval"] == "15s"
     [provider] = yaml.safe_load((folder / "dashboards/psapwatch.yml").read_text())["providers"]
     assert provider["type"] == "file"
     assert provider["options"]["path"].startswith("/")
