@@ -11,7 +11,7 @@ import pytest
 from source_tree import PACKAGE, Function, Module, modules
 
 LAYERS: Final = {
-    "L5 doors": {"cli", "config", "daemon", "demo", "replay"},
+    "L5 doors": {"assignment", "cli", "config", "daemon", "demo", "replay"},
     "L4 service": {
         "board",
         "exposition",

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from psapwatch.assignment import (
+    Shard,
+    ground_of,
+    is_muted,
+    runs_of,
+    thresholds_of,
+    windows_open,
+)
 from psapwatch.board import Board
 from psapwatch.casebook import Casebook
 from psapwatch.config.errors import BadConfig
@@ -22,8 +29,7 @@ from psapwatch.config.load import load
 from psapwatch.config.reload import replacement
 from psapwatch.config.shape import Config
 from psapwatch.desk import Desk
-from psapwatch.detection import Thresholds
-from psapwatch.endpoint import REFERENCE, Address, Check, Path
+from psapwatch.endpoint import Address, Check, Path
 from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.metrics import Metrics
 from psapwatch.net.system import close_world
@@ -38,7 +44,6 @@ from psapwatch.store.store import Store
 from psapwatch.systemd import Systemd
 from psapwatch.turn import finishes_every_s
 from psapwatch.verdict import Verdict
-from psapwatch.wanted import Ground
 from psapwatch.watch import Watch
 from psapwatch.web.app import Door, make_app
 from psapwatch.web.events import Events
@@ -51,8 +56,6 @@ REFRESH_EVERY_S: Final = 1.0
 RETAIN_EVERY_S: Final = 3_600.0
 CHANGES_MAX: Final = 100
 """Change events remembered for the text of alerts."""
-
-Shard = tuple[int, int]
 
 
 class Daemon:
@@ -74,7 +77,7 @@ class Daemon:
         self._log: FilteringBoundLogger = log or structlog.get_logger("psapwatch")
         loop = asyncio.get_running_loop()
         runs = self.runs
-        self.casebook = Casebook(self._ground(config), lambda: world.entropy.token(6))
+        self.casebook = Casebook(ground_of(config, shard), lambda: world.entropy.token(6))
         self.board = Board(
             config.vantage, world.clock, store, lambda: self.casebook.open, self._windows_open
         )
@@ -88,7 +91,12 @@ class Daemon:
             self._log,
             lambda: self._systemd.alive(loop.time()),
         )
-        self.desk = Desk(self.casebook, self.recorder, _thresholds(config), muted=self._muted)
+        self.desk = Desk(
+            self.casebook,
+            self.recorder,
+            thresholds_of(config),
+            muted=lambda path: is_muted(self.config, path, world.clock.wall()),
+        )
         self.watch = Watch(
             world, config.identity, store, self.desk, Permits(store), self.metrics, self._log
         )
@@ -273,8 +281,8 @@ class Daemon:
     def _take_over(self, new: Config) -> None:
         self._open_outbox(new)
         self.config = new
-        self.casebook.ground = self._ground(new)
-        self.desk.thresholds = _thresholds(new)
+        self.casebook.ground = ground_of(new, self._shard)
+        self.desk.thresholds = thresholds_of(new)
         self.board.configure(self.runs)
         self.watch.identity, self.watch.confirm = new.identity, new.detection.confirm
         self.watch.run(self.runs, new.firewalls)
@@ -308,25 +316,8 @@ class Daemon:
                 f"not called: {no}", "target", "wait, or see `psapwatch calls`", 403
             ) from no
 
-    # ---- what a configuration comes to
-
-    def _ground(self, config: Config) -> Ground:
-        return Ground(config.vantage, runs_of(config, self._shard), config.detection.clean_s)
-
-    def _muted(self, path: Path) -> bool:
-        wall = self.world.clock.wall()
-        return any(
-            window.covers(wall) and _holds(window.scope, window.member, path)
-            for window in self.config.maintenance
-        )
-
     def _windows_open(self) -> Sequence[MaintenanceRow]:
-        wall = self.world.clock.wall()
-        return [
-            MaintenanceRow(window.scope, window.member, window.until_at, window.why)
-            for window in self.config.maintenance
-            if window.covers(wall)
-        ]
+        return windows_open(self.config, self.world.clock.wall())
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -334,27 +325,6 @@ class Daemon:
         task.add_done_callback(
             lambda done: self._tasks.remove(done) if done in self._tasks else None
         )
-
-
-def runs_of(config: Config, shard: Shard = (1, 1)) -> tuple[tuple[Path, Check], ...]:
-    """Every check on every path; of several shards each PSAP belongs to exactly one."""
-    nth, of = shard
-    return tuple(
-        (path, check)
-        for check in config.checks
-        for path in config.watched(check)
-        if zlib.crc32(path.psap.id.encode()) % of == nth - 1 or path.psap.id == REFERENCE
-    )
-
-
-def _thresholds(config: Config) -> Thresholds:
-    return Thresholds(config.detection.fall, config.detection.rise)
-
-
-def _holds(scope: str, member: str, path: Path) -> bool:
-    attributes = dict(path.psap.attributes) | dict(path.attributes)
-    named = {"firewall": path.firewall.id, "psap": path.psap.id, "path": path.key, **attributes}
-    return named.get(scope) == member
 
 
 def _users(file: str | None) -> Users | None:
