@@ -36,7 +36,7 @@ class Plan:
     healthy_within_s: float = 60.0
     paged_within_s: float = 15.0
     over_within_s: float = 150.0
-    """From the recovery until the alert is resolved."""
+    """From the recovery until the alert is resolved and every path is up."""
 
 
 FULL: Final = Plan(Rhythm(), quiet_s=60.0, blocked_s=45.0)
@@ -96,6 +96,7 @@ async def play(lab: Lab, plan: Plan) -> Record:
         record.over_at = wall()
     if await until(lambda: bool(lab.receiver.resolved), deadline - loop.time()):
         record.resolved_at = lab.receiver.resolved[-1].at
+    await until(lambda: lab.healthy == len(TOWNS), deadline - loop.time())
     record.healthy_again = lab.healthy
     record.pages = list(lab.receiver.pages)
     record.internal_errors = lab.internal_errors
@@ -165,15 +166,15 @@ def compared(record: Record) -> list[str]:
         (
             "known",
             after(record.known_at),
-            "about 13:15, as the state says; as a firewall: not published",
+            "about 13:15, says the state; as a firewall: unknown",
         ),
         (
             "told",
             f"{after(paged_at)}, a page",
-            "75 min after: the first public warning, about 14:30",
+            "75 min after, the first public warning (14:30)",
         ),
-        ("calls pass", f"{after(record.lifted_at)}, as played", "2 h after, 15:15"),
-        ("all clear", after(record.resolved_at), "about 3 h after: all-clear alerts, about 16:20"),
+        ("calls pass", f"{after(record.lifted_at)}, as played", "2 h after (15:15)"),
+        ("all clear", after(record.resolved_at), "about 3 h after, all-clear alerts (16:20)"),
     )
     width = max(len(here) for _what, here, _then in rows) + 3
     return [
