@@ -9,8 +9,10 @@ from typing import Final, Literal
 from psapwatch.endpoint import Address, TransportName
 from psapwatch.net import TRANSPORTS
 from psapwatch.simulator.certificate import Certificate
+from psapwatch.simulator.media import FIRST_PORTS, MirrorPorts
 from psapwatch.simulator.network import SimulatedNetwork
-from psapwatch.sip.answering_point import AnsweringPoint, Seen
+from psapwatch.sip.answering_dialog import Seen
+from psapwatch.sip.answering_point import AnsweringPoint
 from psapwatch.sip.answering_script import SCRIPTS, Script
 
 State = Literal["up", "stopped", "off"]
@@ -35,6 +37,9 @@ class _Desk:
         self._network = network
         self._local = point.answerer.address
         self._timer: asyncio.TimerHandle | None = None
+        first = FIRST_PORTS[transport]
+        self._mirrors = MirrorPorts(network, self._local.host, first, self._media_arrived)
+        point.mirror_through(self._mirrors)
 
     def open(self) -> None:
         """Listen."""
@@ -58,6 +63,11 @@ class _Desk:
 
     stream_arrived = arrived
 
+    def _media_arrived(self, local: Address, octets: bytes, source: Address) -> None:
+        now = asyncio.get_running_loop().time()
+        self.point.receive_media(local, octets, source, now, now)
+        self._pump()
+
     def _fire(self) -> None:
         self._timer = None
         self.point.handle_timer(asyncio.get_running_loop().time())
@@ -70,6 +80,8 @@ class _Desk:
         for octets, to in self.point.data_to_send_elsewhere():
             elsewhere = Address(self._local.host, self._local.port + ELSEWHERE)
             self._network.datagram(elsewhere, to, octets)
+        for local, packet in self.point.media_to_send():
+            self._mirrors.send(local, packet)
         due = self.point.next_timer()
         if due is None or (self._timer is not None and self._timer.when() <= due):
             return

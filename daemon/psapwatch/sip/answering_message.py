@@ -13,7 +13,8 @@ from typing import Final
 from psapwatch.endpoint import Address, TransportName
 from psapwatch.sip.answering_script import MANGLES, REASONS, SDP_EDITS, Body, Step
 from psapwatch.sip.offer import build_answer
-from psapwatch.sip.server_transaction import Heard
+from psapwatch.sip.saw import SAW, Saw
+from psapwatch.sip.server_transaction import Heard, ServerTransaction
 
 ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS"
 _BOUNDARY: Final = "answering-point"
@@ -37,8 +38,9 @@ class Answerer:
         return f"<sip:{user}@{self.address}>"
 
 
-def response(answerer: Answerer, request: Heard, source: Address, step: Step, tag: str) -> bytes:
+def response(answerer: Answerer, transaction: ServerTransaction, step: Step, tag: str) -> bytes:
     """One response of a script: headers copied as RFC 3261 8.2.6 says, then mangled."""
+    request, source = transaction.request, transaction.source
     fields, code = request.fields, step.code
     via, *more_vias = fields["via"]
     # RFC 3581 4: the response goes where the request came from, and says so.
@@ -60,6 +62,8 @@ def response(answerer: Answerer, request: Heard, source: Address, step: Step, ta
         lines.extend(f"Record-Route: {value}" for value in fields.get("record-route", ()))
         lines.append(f"Contact: {answerer.contact}")
         lines.append(f"Allow: {ALLOW}")
+    if transaction.note:
+        lines.append(f"{SAW}: {transaction.note}")
     lines.extend(f"{name}: {value}" for name, value in step.headers)
     kind, body = body_of(answerer, step.body, request.body) if step.body != "none" else ("", b"")
     if kind:
@@ -88,6 +92,20 @@ def body_of(answerer: Answerer, kind: Body, offer: bytes) -> tuple[str, bytes]:
         for part, octets in parts
     )
     return f"multipart/mixed;boundary={_BOUNDARY}", whole + b"--%s--\r\n" % _BOUNDARY.encode()
+
+
+def seen_as(
+    request: Heard, size: int, source: Address, transport: TransportName, dscp: int | None
+) -> str:
+    """What arrived of a request, for the header that tells its sender."""
+    return str(
+        Saw.of_message(
+            via=request.fields["via"][-1],
+            contact=request.first("contact"),
+            body=request.body,
+            arrival=(transport, str(source), size, dscp),
+        )
+    )
 
 
 def bye(

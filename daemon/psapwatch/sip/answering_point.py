@@ -7,17 +7,18 @@ a test URN is answered 404 whatever the script says: this can never take a real 
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from psapwatch.endpoint import Address, TransportName
+from psapwatch.rtp.mirror import Packet
 from psapwatch.sip.answering_asks import Asks
-from psapwatch.sip.answering_message import Answerer, bye, callback, next_hop, response
+from psapwatch.sip.answering_dialog import Dialog, Kept, Seen, Timers
+from psapwatch.sip.answering_media import Door, Mirrors
+from psapwatch.sip.answering_message import Answerer, bye, callback, next_hop, response, seen_as
 from psapwatch.sip.answering_script import Script, Step
 from psapwatch.sip.guard import TEST_URN
 from psapwatch.sip.server_transaction import (
@@ -43,33 +44,7 @@ _NO_DIALOG: Final = Step(481)
 _EXPIRED: Final = Step(487)
 _NO_REINVITE: Final = Step(488)
 _NO_METHOD: Final = Step(405)
-
-
-class Seen(NamedTuple):
-    """One request that came in, for the log."""
-
-    at: float
-    method: str
-    uri: str
-    call_id: str
-    source: Address
-    transport: TransportName
-    size: int
-
-
-@dataclass(slots=True)
-class _Dialog:
-    """Our side of one call; a script that forks has one for each To tag."""
-
-    transaction: ServerTransaction
-    tag: str
-    answer: bytes
-    elsewhere: bool
-    transport: TransportName
-    accepted_at: float
-    repeats: int = 0
-    acknowledged: bool = False
-    ended: bool = False
+_BUSY: Final = Step(486)
 
 
 class AnsweringPoint:
@@ -89,34 +64,36 @@ class AnsweringPoint:
         self.answerer = Answerer(name, address, media or Address(address.host, 30_000), location)
         self.log: deque[Seen] = deque(maxlen=LOG_MAX)
         self.unreadable = 0
+        self.tells_what_it_saw = False
+        """Adds a header with what arrived: whoever changed it on the way is found by it."""
         self._tag = tag
-        self._transactions: dict[str, ServerTransaction] = {}
-        self._dialogs: dict[tuple[str, str], _Dialog] = {}
-        self._ended: deque[tuple[float, tuple[str, str]]] = deque()
-        self._asks = Asks(self._put, self._later)
+        self._kept = Kept()
+        self._transactions, self._dialogs = self._kept.transactions, self._kept.dialogs
         self._out: list[tuple[bytes, Address]] = []
         self._out_elsewhere: list[tuple[bytes, Address]] = []
-        self._timers: list[tuple[float, int, Callable[[float], None]]] = []
-        self._order = itertools.count()
-        self._answered: deque[tuple[float, str]] = deque()
-        self._unanswered: deque[tuple[float, str]] = deque()
+        self._timers = Timers()
+        self._later = self._timers.later
+        self._asks = Asks(self._put, self._later)
+        self._mirrors = Mirrors(tag)
 
     # --- what the owner calls
 
     @property
     def open_calls(self) -> int:
         """INVITEs that got a 1xx and no final yet, and calls that nobody ended."""
-        pending = sum(
-            1
-            for transaction in self._transactions.values()
-            if transaction.request.method == "INVITE"
-            and transaction.last
-            and not transaction.is_answered
-        )
-        return pending + sum(1 for dialog in self._dialogs.values() if not dialog.ended)
+        return self._kept.open_calls
+
+    def mirror_through(self, door: Door) -> None:
+        """Mirror media from now on, on ports of this door; without one a call only seems mute."""
+        self._mirrors.door = door
 
     def receive(
-        self, octets: bytes, source: Address, now: float, transport: TransportName = "udp"
+        self,
+        octets: bytes,
+        source: Address,
+        now: float,
+        transport: TransportName = "udp",
+        dscp: int | None = None,
     ) -> None:
         """Take one datagram, or one framed message of a stream."""
         if octets.startswith(b"SIP/2.0 "):
@@ -129,7 +106,7 @@ class AnsweringPoint:
         self.log.append(
             Seen(now, request.method, request.uri, request.call_id, source, transport, len(octets))
         )
-        self._forget(now)
+        self._kept.forget(now)
         if request.method == "ACK":
             self._acknowledge(request, now)
             return
@@ -140,22 +117,34 @@ class AnsweringPoint:
         if len(self._transactions) >= TRANSACTIONS_MAX:
             return
         transaction = ServerTransaction(request, source, reliable=transport != "udp")
+        if self.tells_what_it_saw:
+            transaction.note = seen_as(request, len(octets), source, transport, dscp)
         self._transactions[request.key] = transaction
         self._serve(transaction, transport, now)
         if not transaction.is_answered:
-            self._unanswered.append((now + UNANSWERED_S, request.key))
+            self._kept.unanswered.append((now + UNANSWERED_S, request.key))
             if request.method == "INVITE":
-                self._later(now + UNANSWERED_S, self._forget)
+                self._later(now + UNANSWERED_S, self._kept.forget)
+
+    def receive_media(
+        self, local: Address, octets: bytes, source: Address, now: float, arrived_at: float
+    ) -> None:
+        """Take one datagram at a mirror's port."""
+        key = self._mirrors.receive(local, octets, source, now, arrived_at)
+        if key is not None and self._dialogs[key].acknowledged:
+            self._fall_silent(self._dialogs[key], now)
+
+    def media_to_send(self) -> list[tuple[Address, Packet]]:
+        """RTP and RTCP, each with the RTP address of the pair that it leaves from."""
+        return self._mirrors.data_to_send()
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
-        while self._timers and self._timers[0][0] <= now:
-            _due, _order, action = heapq.heappop(self._timers)
-            action(now)
+        self._timers.run(now)
 
     def next_timer(self) -> float | None:
         """Loop seconds at which ``handle_timer`` wants to be called."""
-        return self._timers[0][0] if self._timers else None
+        return self._timers.next()
 
     def data_to_send(self) -> list[tuple[bytes, Address]]:
         """Octets and where they go, from the address that the request came to."""
@@ -190,6 +179,9 @@ class AnsweringPoint:
             return
         if not TEST_URN.fullmatch(request.uri.encode()):
             self._respond(transaction, _REFUSED, transport, now)
+            return
+        if self._mirrors.is_full:
+            self._respond(transaction, _BUSY, transport, now)
             return
         self._play(transaction, script.invite, transport, now)
         expires = request.first("expires")
@@ -229,8 +221,21 @@ class AnsweringPoint:
         if dialog is None or dialog.acknowledged:
             return
         dialog.acknowledged = True
-        if self.script.hangs_up_after_s is not None:
-            self._later(now + self.script.hangs_up_after_s, partial(self._hang_up, dialog))
+        if self._mirrors.is_done(dialog.key):
+            self._fall_silent(dialog, now)
+        elif self.script.hangs_up_after_s is not None:
+            self._later(now + self.script.hangs_up_after_s, partial(self._fall_silent, dialog))
+
+    def _fall_silent(self, dialog: Dialog, now: float) -> None:
+        """BYE once the mirror is done, or has heard nothing for a while."""
+        patience_s = self.script.hangs_up_after_s
+        since = self._mirrors.silent_since(dialog.key)
+        if patience_s is None or dialog.ended:
+            return
+        if since is not None and since + patience_s > now:
+            self._later(since + patience_s, partial(self._fall_silent, dialog))
+        else:
+            self._hang_up(dialog, now)
 
     # --- responses
 
@@ -255,23 +260,29 @@ class AnsweringPoint:
         if was_answered and what is not Input.SUCCESS and not step.unruly:
             return
         tag = transaction.tags.get(step.fork) or transaction.tags.setdefault(step.fork, self._tag())
-        octets = response(self.answerer, transaction.request, transaction.source, step, tag)
+        is_accepted = (transaction.request.method, what) == ("INVITE", Input.SUCCESS)
+        has_media = is_accepted and step.body not in ("none", "text")
+        media = self._mirrors.open() if has_media else None
+        answerer = self.answerer if media is None else replace(self.answerer, media=media)
+        octets = response(answerer, transaction, step, tag)
         out = octets if step.unruly else transaction.take(what, octets)
         self._put(out, transaction.source, elsewhere=step.elsewhere)
         if what is not Input.PROVISIONAL and not was_answered:
-            self._answered.append((now + LIFETIME_S, transaction.request.key))
+            self._kept.answered.append((now + LIFETIME_S, transaction.request.key))
         if transaction.request.method != "INVITE" or not out:
             return
         if what is Input.SUCCESS:
-            self._accept(
-                _Dialog(transaction, tag, out, step.elsewhere, transport, accepted_at=now), now
-            )
+            dialog = Dialog(transaction, tag, out, step.elsewhere, transport, accepted_at=now)
+            if media is not None:
+                offer, source = transaction.request.body, transaction.source
+                self._mirrors.begin(dialog.key, media, out, offer, source, self.script.manner)
+            self._accept(dialog, now)
         elif what is Input.FAILURE and not transaction.reliable:
             again = partial(self._resend, transaction, T1_S, now + LIFETIME_S)
             self._later(now + T1_S, again)
 
-    def _accept(self, dialog: _Dialog, now: float) -> None:
-        self._dialogs[dialog.transaction.request.call_id, dialog.tag] = dialog
+    def _accept(self, dialog: Dialog, now: float) -> None:
+        self._dialogs[dialog.key] = dialog
         self._later(now + T1_S, partial(self._repeat, dialog, T1_S))
         if self.script.hangs_up_unacknowledged_s is not None:
             self._later(now + self.script.hangs_up_unacknowledged_s, partial(self._hang_up, dialog))
@@ -286,7 +297,7 @@ class AnsweringPoint:
         every_s = min(2 * every_s, T2_S)
         self._later(now + every_s, partial(self._resend, transaction, every_s, until))
 
-    def _repeat(self, dialog: _Dialog, every_s: float, now: float) -> None:
+    def _repeat(self, dialog: Dialog, every_s: float, now: float) -> None:
         """A 2xx is repeated until its ACK comes; without one the call is ended (13.3.1.4)."""
         repeats_max = self.script.repeats_max
         if dialog.ended or (dialog.acknowledged and repeats_max is None):
@@ -301,7 +312,7 @@ class AnsweringPoint:
 
     # --- requests of our own
 
-    def _hang_up(self, dialog: _Dialog, now: float) -> None:
+    def _hang_up(self, dialog: Dialog, now: float) -> None:
         if dialog.ended:
             return
         self._end(dialog, now)
@@ -325,26 +336,11 @@ class AnsweringPoint:
     def _branch(self) -> str:
         return f"z9hG4bK{self._tag()}"
 
-    def _end(self, dialog: _Dialog, now: float) -> None:
+    def _end(self, dialog: Dialog, now: float) -> None:
         dialog.ended = True
-        key = (dialog.transaction.request.call_id, dialog.tag)
-        self._ended.append((now + LIFETIME_S, key))
+        self._kept.ended.append((now + LIFETIME_S, dialog.key))
+        self._mirrors.end(dialog.key)
 
     def _put(self, octets: bytes, to: Address, *, elsewhere: bool = False) -> None:
         if octets:
             (self._out_elsewhere if elsewhere else self._out).append((octets, to))
-
-    def _later(self, due: float, action: Callable[[float], None]) -> None:
-        heapq.heappush(self._timers, (due, next(self._order), action))
-
-    def _forget(self, now: float) -> None:
-        """Drop what is older than the RFC asks to be remembered, without timers of its own."""
-        while self._answered and self._answered[0][0] <= now:
-            self._transactions.pop(self._answered.popleft()[1], None)
-        while self._ended and self._ended[0][0] <= now:
-            self._dialogs.pop(self._ended.popleft()[1], None)
-        while self._unanswered and self._unanswered[0][0] <= now:
-            key = self._unanswered.popleft()[1]
-            stale = self._transactions.get(key)
-            if stale is not None and not stale.is_answered:
-                del self._transactions[key]

@@ -12,14 +12,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from psapwatch.rtp.mirror import Manner
+
 Body = Literal[
     "none", "mirror", "text", "multipart", "live_text",
     "no_loopback", "loopback_space", "two_types", "port_zero", "source", "recvonly",
+    "direct", "media",
 ]  # fmt: skip
 Mangle = Literal[
     "none", "lf_only", "folded", "compact", "two_vias", "wrong_branch", "wrong_sent_by",
     "wrong_cseq", "no_cseq", "short_content_length", "truncated", "garbage",
 ]  # fmt: skip
+
+_GOOD: Final = Manner()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,9 @@ class Script:
     bye: tuple[Step, ...] = (Step(200),)
     cancel: tuple[Step, ...] = (Step(200),)
     hangs_up_after_s: float | None = 0.5
-    """BYE so long after the ACK when no media came (a common answering point's); None: never."""
+    """BYE so long after the ACK or the last media, a common answering point's; None: never."""
+    manner: Manner = _GOOD
+    """How its mirror behaves."""
     hangs_up_unacknowledged_s: float | None = None
     """BYE so long after the 200, whether an ACK came or not."""
     repeats_max: int | None = None
@@ -93,6 +100,18 @@ SCRIPTS: Final[Mapping[str, Script]] = {
     "port_zero": _answer("port_zero"),
     "loopback_source": _answer("source"),
     "recvonly": _answer("recvonly"),
+    "direct": _answer("direct"),
+    "media": _answer("media"),
+    "echo_1": Script(manner=Manner(echoes_max=1)),
+    "echo_2": Script(manner=Manner(echoes_max=2)),
+    "echo_4": Script(manner=Manner(echoes_max=4)),
+    "echo_200": Script(manner=Manner(echoes_max=200)),
+    "no_echo": Script(manner=Manner(echoes_max=0)),
+    "no_echo_no_rtcp": Script(manner=Manner(echoes_max=0, reports=False)),
+    "echo_elsewhere": Script(manner=Manner(elsewhere=True)),
+    "echo_fragment": Script(manner=Manner(fragment=0b11)),
+    "speaks": Script(manner=Manner(speaks=True)),
+    "no_bye_after_media": Script(hangs_up_after_s=None),
     "live_text": _answer("live_text"),
     "accepted_202": Script(invite=(Step(202, body="mirror"),), options=(Step(202),)),
     "silence": Script(invite=(), options=(), bye=(), cancel=()),
@@ -203,6 +222,15 @@ SDP_EDITS: Final[Mapping[Body, tuple[tuple[bytes, bytes], ...]]] = {
     "port_zero": ((rb"m=audio \d+", b"m=audio 0"),),
     "source": ((rb"a=loopback-mirror", b"a=loopback-source"),),
     "recvonly": ((rb"a=loopback-mirror", b"a=loopback-mirror\r\na=recvonly"),),
+    "direct": (
+        (rb"(m=audio \d+ RTP/AVP \d+) 112", rb"\1 113"),
+        (rb"112 encaprtp", b"113 rtploopback"),
+    ),
+    "media": (
+        (rb"(m=audio \d+ RTP/AVP \d+) 112", rb"\1"),
+        (rb"a=rtpmap:112 [^\r]*\r\n", b""),
+        (rb"rtp-pkt-loopback", b"rtp-media-loopback"),
+    ),
 }
 """Regular expressions and replacements, in order, over a good mirror answer."""
 

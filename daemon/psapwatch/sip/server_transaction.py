@@ -164,13 +164,14 @@ def input_of(code: int) -> Input:
 class ServerTransaction:
     """One request that came in, and the last thing that was said to it."""
 
-    __slots__ = ("last", "reliable", "request", "source", "state", "table", "tags")
+    __slots__ = ("last", "note", "reliable", "request", "source", "state", "table", "tags")
 
     def __init__(self, request: Heard, source: Address, *, reliable: bool) -> None:
         self.request = request
         self.source = source
         self.reliable = reliable
         self.last = b""
+        self.note = ""
         self.tags: dict[int, str] = {}
         self.table = INVITE if request.method == "INVITE" else OTHER
         # 17.2.1 enters INVITE at Proceeding: the 100 is the script's business.
