@@ -23,7 +23,7 @@ def start_answering(
     port: int | None = None,
     bye_after_s: float = 0.0,
 ) -> Peer:
-    """Start a script of ``psapwatch.sip.answering_script``; BYE is answered ``bye_after_s`` late."""
+    """Start a script of ``sip.answering_script``; a BYE is answered ``bye_after_s`` late."""
     port = port or free_port()
     settings = {
         "script": script,

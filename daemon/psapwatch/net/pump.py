@@ -276,5 +276,6 @@ class Pump:
         self._machine = None
         self._arm(None)
         self._ways.close()
+        self._heard = None  # it knows us: no cycle is left to the garbage collector
         if not self._done.done():
             self._done.set_result(None)

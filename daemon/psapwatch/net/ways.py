@@ -88,13 +88,15 @@ class Ways:
             self.flow = None
 
     def close(self) -> None:
-        """Let go of every flow, those that are still coming up included."""
+        """Let go of every flow, those that are still coming up included, and of the attempt."""
         self._is_closed = True
         self.lost()
         for flow in self._flows.values():
             flow.release()
         self._flows.clear()
         self._waiting.clear()
+        # Hundreds of attempts end each second: none may be left to the garbage collector.
+        self._listener, self._spawn, self._sent = _DEAF, _not_begun, _not_kept
 
     def forget(self, to: Address) -> None:
         """A further connection failed: the next message there opens another."""
@@ -186,6 +188,30 @@ class _Further:
         if is_loss(seen):
             self._ways.forget(self._to)
         self._listener.observed(seen)
+
+
+class _Deaf:
+    """Nobody listens any more."""
+
+    def arrived(self, arrival: Arrival) -> None:
+        """Drop it."""
+
+    def observed(self, seen: Observation) -> None:
+        """Drop it."""
+
+    def failed(self, seen: Observation) -> None:
+        """Drop it."""
+
+
+_DEAF: Final = _Deaf()
+
+
+def _not_begun(errand: Errand) -> None:
+    errand.close()
+
+
+def _not_kept(to: Address, octets: bytes) -> None:
+    del to, octets
 
 
 def _numeric(where: Uri, transport: TransportName) -> Address | None:
