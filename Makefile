@@ -20,13 +20,16 @@ setup: .venv/.ready  ## the virtual environment, pinned by constraints.txt
 deploy/grafana/node_modules/.ready: deploy/grafana/package.json
 	@scripts/dashboard-types
 
+deploy/kubernetes/node_modules/.ready: deploy/kubernetes/package.json
+	@cd deploy/kubernetes && npm install --silent --no-audit --no-fund --no-package-lock && touch node_modules/.ready
+
 packages:  ## the system packages of the real components (installs as root, else names them)
 	@scripts/system-packages test
 
 run: setup  ## the daemon; CONFIG=FILE for one's own configuration
 	@$(BIN)/psapwatch run $(if $(CONFIG),--config $(CONFIG))
 
-test: packages setup deploy/grafana/node_modules/.ready  ## every test, the live ones included; ARGS='-k name' for some
+test: packages setup deploy/grafana/node_modules/.ready deploy/kubernetes/node_modules/.ready  ## every test, the live ones included; ARGS='-k name' for some
 	@$(PYTEST) $(ARGS)
 
 check: packages setup lint types test seeds examples rules  ## what CI asks for before a change goes in
