@@ -69,7 +69,7 @@ def configured(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
     template = (request.param / "psapwatch.yml").read_text(encoding="utf-8")
     (tmp_path / "template" / "psapwatch.yml").write_text(template, encoding="utf-8")
     shell = ["sh", "-c", command]
-    subprocess.run(shell, check=True, env={"POD_IP": "10.1.2.3", "PATH": "/usr/bin:/bin"})
+    subprocess.run(shell, check=True, env={"POD_IP": "10.1.2.3", "SHARD": "2", "PATH": "/usr/bin:/bin"})
     return load(str(tmp_path / "etc" / "psapwatch" / "psapwatch.yml"))
 
 
@@ -180,6 +180,12 @@ def test_every_psap_belongs_to_exactly_one_shard(configured: Config) -> None:
         if path.psap.id != "reference"
     }
     assert runs == Counter(wanted)
+
+
+def test_each_shard_says_which_one_it_is(configured: Config) -> None:
+    """Pushed alerts carry the shard, so that one shard's end does not end another's alert."""
+    assert configured.sinks[0].labels == {"shard": "2"}
+    assert configured.firewalls[0].sources[0].address == "10.1.2.3"
 
 
 def test_vantages_take_turns_at_a_psap() -> None:
