@@ -8,18 +8,19 @@ from typing import Any, TypeVar
 
 import pytest
 
-from psapwatch.endpoint import Address, Credentials, Source, TransportName
+from psapwatch.endpoint import Address, Credentials, FlowKind, Source, TransportName
 from psapwatch.evidence import Kind, Observation
 from psapwatch.net.pump import BROKEN_S, OBSERVATIONS_MAX, TRANSCRIPT_MAX, Pump
-from psapwatch.net.ways import WAITING_MAX
+from psapwatch.net.ways import WAITING_MAX, WAYS_MAX
 from psapwatch.simulator.certificate import Certificate
 from psapwatch.simulator.link import Link
 from psapwatch.simulator.loop import run
 from psapwatch.simulator.psap import SimulatedPsap
-from psapwatch.simulator.world import simulated_world
+from psapwatch.simulator.world import EPOCH, simulated_world
 from psapwatch.sip.answering_script import MANGLES, SCRIPTS, Script, Step
 from psapwatch.sip.call import Call, CallPlan
 from psapwatch.sip.digest import Digest
+from psapwatch.sip.machine import Send
 from psapwatch.sip.offer import build_offer
 from psapwatch.sip.options import OptionsExchange
 from psapwatch.sip.request import Caller, invite, options
@@ -123,9 +124,11 @@ class Stage:
         ledger: Callable[[bytes, Flow], Awaitable[None]] | None = None,
         kept: bool = False,
         call_id: str = "",
+        road: Road | None = None,
     ) -> Pump:
         """A pump whose flow is up."""
-        road = Road(transport, Source(HOST), PEER, flow="kept" if kept else "fresh")
+        flow: FlowKind = "kept" if kept else "fresh"
+        road = road or Road(transport, Source(HOST), PEER, flow=flow)
         pump = Pump(
             self.world.network,
             self.world.resolver,
@@ -171,7 +174,7 @@ class Stage:
         return kind(
             invite(caller, branch, (TARGET,), body, "application/sdp"),
             caller,
-            peer=PEER,
+            peer=pump.road.peer,
             target_uri=TARGET,
             reliable=caller.via_token != "UDP",
             plan=plan or CallPlan(),
@@ -544,6 +547,75 @@ def test_a_contact_that_cannot_be_reached_is_ended_over_the_road() -> None:
     staged(play)
 
 
+def test_a_next_hop_of_tls_is_held_to_its_own_name() -> None:
+    """RFC 5922 7.1: the certificate must name the domain of the URI that led there."""
+
+    async def play(stage: Stage) -> None:
+        stage.world.resolver.names["desk.example.gov"] = (Address(OTHER.host, 5061),)
+        peer = Address(PEER.host, 5061)
+        desk = Desk(stage, peer, "tls", accepts(("Contact", "<sip:desk@desk.example.gov>")))
+        other = Desk(stage, Address(OTHER.host, 5061), "tls", accepts())
+        desk.certificate = Certificate(names=("psap.example.gov",), not_after=EPOCH + 1e6)
+        other.certificate = Certificate(names=("desk.example.gov",), not_after=EPOCH + 1e6)
+        road = Road("tls", Source(HOST), peer, server_name="psap.example.gov")
+        pump = await stage.pump("tls", road=road)
+        await pump.drive(stage.call(pump))
+        assert desk.methods == ["INVITE"]
+        assert other.methods == ["ACK", "BYE"]
+        await stage.gone()
+
+    staged(play)
+
+
+def test_a_further_connection_that_is_lost_is_replaced() -> None:
+    """The ACK went over it; the BYE of a held call opens another one."""
+
+    async def play(stage: Stage) -> None:
+        psap = stage.psap(SCRIPTS["no_bye"], "tcp")
+        psap.script = Script(
+            invite=(Step(200, body="mirror", headers=(("Record-Route", f"<sip:{OTHER};lr>"),)),)
+        )
+        other = Desk(stage, OTHER, "tcp", accepts())
+        pump = await stage.pump("tcp")
+        driving = asyncio.ensure_future(pump.drive(stage.call(pump, CallPlan(hold_s=2.0))))
+        await asyncio.sleep(1.0)
+        assert other.methods[0] == "ACK"
+        other.cut()
+        await driving
+        assert other.methods[-1] == "BYE"
+        assert other.sources[0] != other.sources[-1]
+        assert Kind.CONNECTION_LOST in kinds(pump.observations)
+        await stage.gone()
+
+    staged(play)
+
+
+def test_the_next_hops_of_an_attempt_are_bounded() -> None:
+    """Nobody makes one attempt look up names without end."""
+
+    async def play(stage: Stage) -> None:
+        asked: list[str] = []
+
+        async def never(uri: str, transport: TransportName) -> Resolved:
+            asked.append(uri)
+            await asyncio.sleep(10.0)
+            return Resolved(uri, (), transport)
+
+        stage.world.resolver.resolve = never  # type: ignore[method-assign]  # a dead resolver
+        Desk(stage, PEER)
+        pump = await stage.pump()
+        ack = Request("ACK", "sip:x", stage.question(pump)._transactions[0].request.headers)
+        for number in range(WAYS_MAX + 3):
+            pump._ways.send(Send(serialize(ack), f"sip:host-{number}.example"))
+        await asyncio.sleep(0.0)
+        assert len(asked) == WAYS_MAX
+        pump.abandon()
+        await asyncio.sleep(20.0)
+        assert stage.world.network.open_flows == 0
+
+    staged(play)
+
+
 def test_what_waits_for_a_next_hop_is_bounded() -> None:
     """Repeats of a BYE whose look-up hangs are dropped beyond the bound."""
 
@@ -731,6 +803,23 @@ def test_an_error_inside_a_send_is_handled_after_it() -> None:
     staged(play)
 
 
+def test_a_receive_time_ahead_of_the_loop_is_not_believed() -> None:
+    """The kernel's clock is mapped with an error: no phase is longer than the loop has seen."""
+
+    async def play(stage: Stage) -> None:
+        desk = Desk(stage, PEER)
+        pump = await stage.pump(is_call=False)
+        driving = asyncio.ensure_future(pump.drive(stage.question(pump)))
+        await asyncio.sleep(0.1)
+        answer = serialize(answer_to(desk.heard[0][1], 200))
+        pump.arrived(Arrival(answer, PEER, now() + 0.004))
+        await driving
+        assert pump.observations[-1]["phase_s"] == pytest.approx(0.1)
+        await stage.gone()
+
+    staged(play)
+
+
 def test_every_send_of_a_call_may_fail() -> None:
     """ACK and BYE fail as well: it still comes to its end in bounded time."""
 
@@ -911,6 +1000,7 @@ def test_abandon_lets_go_at_once() -> None:
         pump.abandon()
         await driving
         await stage.gone(0.0)
+        assert pump._alarm is None
         await asyncio.sleep(60.0)
         pump.end()
         pump.failed(Observation(Kind.ICMP, now(), {}))
@@ -928,7 +1018,8 @@ def test_a_connection_that_comes_up_after_abandon_is_released() -> None:
         other = Desk(stage, OTHER, "tcp", accepts())
         pump = await stage.pump("tcp")
         driving = asyncio.ensure_future(pump.drive(stage.call(pump)))
-        await asyncio.sleep(0.045)  # 20 ms connection, 20 ms call; the next hop's SYN is out
+        await asyncio.sleep(0.03)  # 20 ms of call: the next hop's SYN is out
+        assert len(stage.world.network.transcript) > 2
         pump.abandon()
         await driving
         await stage.gone(5.0)
