@@ -69,7 +69,9 @@ def configured(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
     template = (request.param / "psapwatch.yml").read_text(encoding="utf-8")
     (tmp_path / "template" / "psapwatch.yml").write_text(template, encoding="utf-8")
     shell = ["sh", "-c", command]
-    subprocess.run(shell, check=True, env={"POD_IP": "10.1.2.3", "SHARD": "2", "PATH": "/usr/bin:/bin"})
+    subprocess.run(
+        shell, check=True, env={"POD_IP": "10.1.2.3", "SHARD": "2", "PATH": "/usr/bin:/bin"}
+    )
     return load(str(tmp_path / "etc" / "psapwatch" / "psapwatch.yml"))
 
 
