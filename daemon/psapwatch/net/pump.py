@@ -153,7 +153,7 @@ class Pump:
         self._is_stepping = False
         if machine.over and not self._done.done():
             self._done.set_result(None)
-        if machine.closed and not self._errands:
+        if machine.closed:
             self._close()
         else:
             self._arm(machine.next_timer())

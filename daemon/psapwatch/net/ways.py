@@ -57,11 +57,9 @@ class Ways:
     async def open(self, *, patience_s: float, local_port: int, is_call: bool) -> Flow | None:
         """Open the road's flow; its phases and failures come to the listener."""
         self._is_call = is_call
-        # A fresh datagram socket is ours alone: a callback has a Call-ID that nobody knows yet.
-        is_ours = self._road.transport == "udp" and self._road.flow == "fresh"
         self.flow = await self._network.open(
             self._road,
-            "" if is_ours else self._call_id,
+            self._call_id,
             self._listener,
             local_port=local_port,
             patience_s=patience_s,
@@ -110,7 +108,7 @@ class Ways:
             where = parse_uri(uri) if uri is not None else None
         except BadUri:
             where = None
-        if uri is None or where is None or not where.host:
+        if uri is None or where is None:
             return self._road.peer
         return self._addresses.get(uri) or _numeric(where, self._road.transport) or uri
 
@@ -161,12 +159,9 @@ class Ways:
             flow.release()
         elif flow is not None:
             self._flows[to] = flow
-        way = flow or self.flow
-        if way is None or self._is_closed:
-            return
-        for octets in waiting:
-            self._sent(way.peer, octets)
-            way.send(octets)
+        if flow is not None or self.flow is not None:
+            for octets in waiting:
+                self._send_to(to if flow else self._road.peer, octets)
 
 
 class _Further:
