@@ -12,7 +12,7 @@ from source_tree import PACKAGE, ROOT, TESTS, Function, modules, tracked_files
 
 FUNCTION_LINES_MAX: Final = 60
 MODULE_LINES_MAX: Final = 350
-CODEC_USERS: Final = {"sip.wire", "sip.offer", "sip.digest"}
+CODEC_USERS: Final = {"sip.offer", "sip.digest"}
 BANNED_MODULES: Final = re.compile(r"^(utils?|common|helpers?|misc|tools|.*(?<!alert)manager)$")
 BANNED_CLASSES: Final = re.compile(r"Manager|Helper|Utils?$|^_*Base[A-Z]|[a-z]Base$")
 
@@ -115,7 +115,7 @@ def test_unit_tests_do_not_sleep() -> None:
 
 
 def test_codec_stays_behind_its_fence() -> None:
-    """Only sip.wire, sip.offer and sip.digest import aiosipua, each behind our own guard."""
+    """Only sip.offer and sip.digest import aiosipua, each behind our own guard."""
     outside = [
         f"{module.shown}:{line} {name}"
         for module in modules(PACKAGE)
