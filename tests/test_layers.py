@@ -35,6 +35,7 @@ LAYERS: Final = {
     "L3 work": {"probes", "simulator"},
     "L2 ports": {"world", "net"},
     "L1 pure core": {
+        "call_findings",
         "casebook",
         "causes",
         "desk",

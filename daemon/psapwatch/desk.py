@@ -88,7 +88,8 @@ class Desk:
         ``was_late``: our own loop was, so its retransmissions say nothing of the network.
         """
         seen = self._of(path, check)
-        verdict = diagnose(Case(evidence, seen.baseline))
+        expected = (path.psap.expected_name, path.psap.alternates)
+        verdict = diagnose(Case(evidence, seen.baseline, *expected))
         self._learn(seen, evidence, verdict)
         self._stand(path, check, evidence, verdict, seen, was_late=was_late)
         self._recorder.attempt(path, check, evidence, verdict)

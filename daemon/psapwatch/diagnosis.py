@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from psapwatch import call_findings
+from psapwatch.call_findings import Finding
 from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.responses import meaning_of
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
@@ -42,10 +44,12 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """All that a verdict may rest on: one attempt's evidence and its path's baseline."""
+    """All that a verdict may rest on: an attempt's evidence, its baseline, who is expected."""
 
     evidence: Evidence
     baseline: Baseline = Baseline()
+    expected_name: str | None = None
+    alternates: tuple[str, ...] = ()
 
     @property
     def final(self) -> Observation | None:
@@ -59,7 +63,6 @@ class Case:
         return found
 
 
-Finding = tuple[Outcome, Cause, Plane, str]
 Rule = Callable[[Case], Finding | None]
 
 
@@ -282,6 +285,22 @@ def _elsewhere(case: Case) -> Finding | None:
     return Outcome.DEGRADED, Cause.UNREACHABLE, Plane.PATH, why
 
 
+def _misrouted(case: Case) -> Finding | None:
+    return call_findings.misrouted(case.evidence, case.expected_name, case.alternates)
+
+
+def _media(case: Case) -> Finding | None:
+    return call_findings.media(case.evidence)
+
+
+def _relocated(case: Case) -> Finding | None:
+    return call_findings.relocated(case.evidence)
+
+
+def _rewritten(case: Case) -> Finding | None:
+    return call_findings.rewritten(case.evidence)
+
+
 def _pass(case: Case) -> Finding | None:
     final = case.final
     if final is None:
@@ -305,9 +324,13 @@ RULES: Final[tuple[Rule, ...]] = (
     _silence,
     _refused_credentials,
     _response,
+    _misrouted,  # before _answer: another answering point's media say nothing of this one's
     _answer,
+    _media,
     _ack,
     _teardown,
     _elsewhere,
+    _rewritten,
+    _relocated,
     _pass,
 )

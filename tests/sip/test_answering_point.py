@@ -359,7 +359,7 @@ def test_nothing_is_kept_for_ever() -> None:
         line.wait(40)
     assert len(line.point._transactions) < 10
     assert len(line.point._dialogs) < 10
-    assert len(line.point._ended) < 10
+    assert len(line.point._kept.ended) < 10
     assert len(line.point.log) == line.point.log.maxlen
 
 

@@ -151,7 +151,8 @@ class Echoes:
             reverse = min(gaps, lost)
             return lost - reverse, reverse
         if self.far_heard is not None and not self.echoed:
-            return len(self.sent_at) - self.far_heard, self.far_heard
+            # What left after its last packet it cannot know of: not lost, only not told.
+            return len(self.sent_at) if not self.far_heard else 0, self.far_heard
         return (0, 0) if self.rtts and not lost else (None, None)
 
 

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from psapwatch.endpoint import Address
 from psapwatch.evidence import Fact, Kind, Observation
+from psapwatch.sip.saw import HEADER_MAX, SAW
 from psapwatch.sip.transaction import ClientTransaction, Happened
 from psapwatch.sip.uri import Via
 from psapwatch.sip.wire import Message, Response
@@ -175,6 +176,8 @@ def response_seen(
     for name in ("Retry-After", "Warning", "Geolocation-Error"):
         if value := response.header(name):
             facts[name.lower().replace("-", "_")] = _text(value)
+    if saw := response.header(SAW):
+        facts["saw"] = saw[:HEADER_MAX]
     return Observation(Kind.RESPONSE, happened.at, facts)
 
 
