@@ -83,7 +83,7 @@ ECHOED: dict[str, Fact] = {"echoed": 3, "counted": 3, "lost": 0, "source": "198.
             {**ECHOED, "counted": 100, "lost": 5, "forward_lost": 4, "reverse_lost": 1},
             Outcome.DEGRADED, Cause.INTERMITTENT_LOSS, "4 on the way there, 1 on the way back",
         ),
-        ({**ECHOED, "counted": 100, "lost": 50}, Outcome.DEGRADED, Cause.INTERMITTENT_LOSS, "50 of"),
+        ({**ECHOED, "counted": 100, "lost": 50}, Outcome.DEGRADED, Cause.INTERMITTENT_LOSS, "50"),
     ],
 )  # fmt: skip
 def test_media(facts: dict[str, Fact], outcome: Outcome, cause: Cause, words: str) -> None:

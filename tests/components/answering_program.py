@@ -38,6 +38,7 @@ async def main(settings: dict[str, Any]) -> None:
         tag=lambda: f"bench{next(numbers)}",
         address=Address(settings["host"], settings["port"]),
     )
+    point.tells_what_it_saw = True
     answering = Answering(point, settings["transport"], per_source_a_second=100_000.0)
     await answering.open()
     ended = asyncio.Event()

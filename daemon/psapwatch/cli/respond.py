@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from dataclasses import dataclass, replace
 
 import click
 
 from psapwatch.cli.doors import Failed
-from psapwatch.endpoint import Address, Tls, TransportName
+from psapwatch.endpoint import Address, PortRange, Tls, TransportName
 from psapwatch.net.answering import PER_SOURCE_A_SECOND, Answering
+from psapwatch.net.mirror_ports import MIRRORS_MAX
 from psapwatch.net.system import SystemEntropy, raise_file_limit
+from psapwatch.rtp.mirror import ECHOES, Manner
 from psapwatch.sip.answering_point import AnsweringPoint
-from psapwatch.sip.answering_script import SCRIPTS
+from psapwatch.sip.answering_script import SCRIPTS, Script
 
 _SCRIPT = "multipart"
 """Mirror and text/plain identity in one body, as RFC 6881 ED-78 and ED-79 want it."""
@@ -43,6 +46,27 @@ _SCRIPT = "multipart"
     show_default=True,
     help="Requests a second from one source.",
 )
+@click.option(
+    "--echoes",
+    type=click.IntRange(1, 500),
+    default=ECHOES,
+    show_default=True,
+    help="RTP packets mirrored in one call; to measure loss and MOS a reference needs 50.",
+)
+@click.option(
+    "--rtp-ports",
+    default="0-0",
+    show_default=True,
+    metavar="LOW-HIGH",
+    help="Ports for media, RTP on the even ones; 0-0 lets the system choose.",
+)
+@click.option(
+    "--calls",
+    type=click.IntRange(1, 1_000),
+    default=MIRRORS_MAX,
+    show_default=True,
+    help="Calls mirrored at once; more get 486.",
+)
 def respond(
     listen: str,
     transports: tuple[TransportName, ...],
@@ -51,8 +75,14 @@ def respond(
     key: str | None,
     ca: str | None,
     per_source: float,
+    echoes: int,
+    rtp_ports: str,
+    calls: int,
 ) -> None:
     """Answer OPTIONS and test calls (RFC 6881 15); any INVITE that is not to a test URN gets 404.
+
+    Media is mirrored (RFC 6849) to the host that called, and to nobody else. A header of every
+    answer tells what was seen of the request, so that whoever rewrites it on the way is found.
 
     \b
     Example:
@@ -63,7 +93,22 @@ def respond(
         raise click.UsageError("--transport tls needs --cert and --key")
     raise_file_limit()
     tls = Tls(ca, cert, key) if cert else None
-    asyncio.run(_serve(where, transports, name, tls, per_source))
+    media = _Media(echoes, _ports(rtp_ports), calls)
+    asyncio.run(_serve(where, transports, name, tls, per_source, media))
+
+
+@dataclass(frozen=True, slots=True)
+class _Media:
+    """How much is mirrored, and on which ports."""
+
+    echoes: int
+    ports: PortRange
+    calls: int
+
+    @property
+    def script(self) -> Script:
+        """A good answering point's behaviour with so many echoes."""
+        return replace(SCRIPTS[_SCRIPT], manner=Manner(echoes_max=self.echoes))
 
 
 async def _serve(
@@ -72,6 +117,7 @@ async def _serve(
     name: str,
     tls: Tls | None,
     per_source: float,
+    media: _Media,
 ) -> None:
     loop, entropy = asyncio.get_running_loop(), SystemEntropy()
     ended = asyncio.Event()
@@ -81,10 +127,16 @@ async def _serve(
     for transport in dict.fromkeys(transports):
         higher = transport == "tls" and len(transports) > 1
         at = Address(where.host, where.port + 1 if higher else where.port)
-        point = AnsweringPoint(
-            SCRIPTS[_SCRIPT], name=name, tag=lambda: entropy.token(8), address=at
+        point = AnsweringPoint(media.script, name=name, tag=lambda: entropy.token(8), address=at)
+        point.tells_what_it_saw = True
+        answering = Answering(
+            point,
+            transport,
+            tls=tls,
+            per_source_a_second=per_source,
+            rtp_ports=media.ports,
+            mirrors_max=media.calls,
         )
-        answering = Answering(point, transport, tls=tls, per_source_a_second=per_source)
         try:
             opened = await answering.open()
         except OSError as why:
@@ -104,4 +156,19 @@ def _address(text: str) -> Address:
         raise click.BadParameter(
             f"{text!r}: write HOST:PORT, such as 192.0.2.80:5060", param_hint="--listen"
         )
+    if host in ("", "*", "0.0.0.0", "[::]"):  # noqa: S104 - refused, not bound
+        raise click.BadParameter(
+            f"{text!r}: write the address that callers reach; answers and media name it",
+            param_hint="--listen",
+        )
     return Address(host.strip("[]"), int(port))
+
+
+def _ports(text: str) -> PortRange:
+    low, dash, high = text.partition("-")
+    if not dash or not low.isdecimal() or not high.isdecimal():
+        raise click.BadParameter(f"{text!r}: write LOW-HIGH", param_hint="--rtp-ports")
+    ports = PortRange(int(low), int(high))
+    if ports != PortRange(0, 0) and not 0 < ports.low < ports.high <= 65_535:
+        raise click.BadParameter(f"{text!r}: no range of ports", param_hint="--rtp-ports")
+    return ports
