@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Final, NoReturn, TypeVar, final
@@ -18,27 +19,18 @@ _T = TypeVar("_T")
 
 TURNS_AT_ONE_MOMENT_MAX: Final = 1_000_000
 """Turns of the loop without the clock moving, after which something is spinning."""
+CANCELLED_MIN: Final = 100
+"""Cancelled timers that may stay on the agenda before it is cleared of them."""
 TICK_S: Final = 1e-9
 """Timers closer together than this are due at the same moment; well above a float's grain."""
 
 
+_Entry = tuple[float, int, asyncio.TimerHandle]
+"""When, in which order of setting, and what."""
+
+
 class Stuck(RuntimeError):
     """The simulated world cannot go on: nothing to wait for, or no end to the present moment."""
-
-
-class _Timer(asyncio.TimerHandle):
-    """A timer that runs after those set before it for the same moment."""
-
-    __slots__ = ("order",)
-    _when: float
-    _scheduled: bool
-
-    def __lt__(self, other: object) -> bool:
-        if not isinstance(other, _Timer):
-            return NotImplemented
-        return self._when < other._when or (self._when == other._when and self.order < other.order)
-
-    order: int
 
 
 class _Task(asyncio.Task[_T]):
@@ -52,58 +44,26 @@ class _Task(asyncio.Task[_T]):
         return self.number
 
 
-class _Jump:
-    """Stands where asyncio keeps its selector: instead of waiting it moves the clock."""
-
-    def __init__(self, loop: SimulatedLoop) -> None:
-        self._loop = loop
-        self._still = 0
-
-    def select(self, timeout: float | None) -> list[object]:
-        """Move the clock by ``timeout``; there is never an event of the outside.
-
-        Raises:
-            Stuck: ``timeout`` is None (no timer, nothing ready), or time has ceased to pass.
-        """
-        if timeout is None:
-            waiting = ", ".join(sorted(task.get_name() for task in asyncio.all_tasks(self._loop)))
-            message = f"deadlock at {self._loop.time():.6f} s: no timer is set; waiting: {waiting}"
-            raise Stuck(message)
-        self._still = 0 if timeout > 0 else self._still + 1
-        if self._still > TURNS_AT_ONE_MOMENT_MAX:
-            self._still = 0  # what is cancelled now needs a few turns to end
-            message = f"time stands still at {self._loop.time():.6f} s: callbacks beget callbacks"
-            raise Stuck(message)
-        if timeout > 0:
-            self._loop.jump(timeout)
-        return []
-
-
 @final
 class SimulatedLoop(asyncio.BaseEventLoop):
     """Runs coroutines in virtual time; use it through ``run``."""
 
-    _scheduled: list[_Timer]
-    _selector: _Jump
-    _clock_resolution: float
+    _scheduled: list[_Entry]
+    _ready: deque[asyncio.Handle]
+    _stopping: bool
+    _timer_cancelled_count: int
 
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
+        self._still = 0
         self._orders = itertools.count()
         self._numbers = itertools.count(1)
-        self._selector = _Jump(self)
-        self._clock_resolution = TICK_S
         self.set_task_factory(self._number_task)
 
     def time(self) -> float:
         """Return virtual seconds."""
         return self._now
-
-    def jump(self, seconds: float) -> None:
-        """Move the clock to the next timer, or by ``seconds`` where that is earlier."""
-        # The timer's own moment, not now + (moment - now): that sum can fall short by a grain.
-        self._now = min(self._now + seconds + TICK_S, self._scheduled[0].when())
 
     def call_at(  # type: ignore[override]  # its *args are typed variadically
         self,
@@ -113,10 +73,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """As asyncio's, but timers for the same moment run in the order they were set."""
-        timer = _Timer(when, callback, args, self, context)
-        timer.order = next(self._orders)
-        timer._scheduled = True  # noqa: SLF001 - as asyncio's own call_at does
-        heapq.heappush(self._scheduled, timer)
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio's own
+        heapq.heappush(self._scheduled, (when, next(self._orders), timer))
         return timer
 
     def run_in_executor(
@@ -135,8 +94,47 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     ) -> asyncio.Future[Any]:
         return _Task(next(self._numbers), coro, loop=self, **more)
 
-    def _process_events(self, events: list[object]) -> None:
-        """Nothing ever comes from outside."""
+    def _run_once(self) -> None:
+        """Run what is ready; when nothing is, move the clock to the next timer.
+
+        Raises:
+            Stuck: no timer and nothing ready, or time has ceased to pass.
+        """
+        ready, agenda = self._ready, self._scheduled
+        if ready or self._stopping:
+            self._still += 1
+            if self._still > TURNS_AT_ONE_MOMENT_MAX:
+                self._still = 0  # what is cancelled now needs a few turns to end
+                message = f"time stands still at {self._now:.6f} s: callbacks beget callbacks"
+                raise Stuck(message)
+        else:
+            self._jump()
+        end = self._now + TICK_S
+        while agenda and agenda[0][0] < end:
+            timer = heapq.heappop(agenda)[2]
+            timer._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio's
+            ready.append(timer)
+        for _nth in range(len(ready)):
+            handle = ready.popleft()
+            if not handle.cancelled():
+                handle._run()  # noqa: SLF001 - as asyncio's own loop does
+
+    def _jump(self) -> None:
+        """Move the clock to the next timer that is not cancelled."""
+        agenda = self._scheduled
+        if self._timer_cancelled_count > max(CANCELLED_MIN, len(agenda) // 2):
+            agenda[:] = [entry for entry in agenda if not entry[2].cancelled()]
+            heapq.heapify(agenda)
+            self._timer_cancelled_count = 0
+        while agenda and agenda[0][2].cancelled():
+            heapq.heappop(agenda)
+            self._timer_cancelled_count -= 1
+        if not agenda:
+            waiting = ", ".join(sorted(task.get_name() for task in asyncio.all_tasks(self)))
+            message = f"deadlock at {self._now:.6f} s: no timer is set; waiting: {waiting}"
+            raise Stuck(message)
+        self._still = 0
+        self._now = max(self._now, agenda[0][0])
 
     def _write_to_self(self) -> None:
         """Wake nobody: the loop never sleeps."""
