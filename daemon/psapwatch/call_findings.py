@@ -72,9 +72,9 @@ def media(evidence: Evidence) -> Finding | None:
 
 def rewritten(evidence: Evidence) -> Finding | None:
     """Whether somebody on the way changed addresses in our request, as the far end tells."""
-    sent = _sent(evidence)
     for seen in evidence.of(Kind.RESPONSE):
         saw = Saw.parse(str(seen.get("saw") or ""))
+        sent = _sent(evidence) if saw is not None else None
         changes = saw.changed(sent) if saw is not None and sent is not None else ()
         if changes:
             why = f"changed on the way: {'; '.join(changes)}"

@@ -49,10 +49,7 @@ class Incoming:
         token: Callable[[int], str],
     ) -> None:
         self._peer, self._output, self._reliable, self._token = peer, output, reliable, token
-        self._call_id = ours.call_id
-        self._names = {
-            _whom(parse_name_addr(ours.header(name) or "").uri) for name in ("Contact", "From")
-        }
+        self._ours = ours
         self._tag = ""
 
     def take(self, request: Request, now: float, source: Address, *, is_inside: bool) -> bool:
@@ -76,12 +73,11 @@ class Incoming:
         return request.method == "INVITE" and not request.to_tag
 
     def _is_acquainted(self, request: Request, source: Address) -> bool:
-        return (
-            request.call_id == self._call_id
-            or source.host == self._peer.host
-            or _whom(parse_uri(request.uri)) in self._names
-            or _whom(parse_name_addr(request.header("To") or "").uri) in self._names
-        )
+        if request.call_id == self._ours.call_id or source.host == self._peer.host:
+            return True
+        us = [parse_name_addr(self._ours.header(name) or "").uri for name in ("Contact", "From")]
+        meant = parse_uri(request.uri), parse_name_addr(request.header("To") or "").uri
+        return not {*map(_whom, us)}.isdisjoint(map(_whom, meant))
 
     def _way_back(self, request: Request, source: Address) -> str:
         """Where the response goes (18.2.2, RFC 3581 4): a stream's goes back along it."""
