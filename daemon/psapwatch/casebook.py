@@ -81,6 +81,15 @@ class Casebook:
         """Whether an open incident of a bigger scope already explains this path."""
         return bool(self.covering(path))
 
+    def is_in_block(self, path: Path) -> bool:
+        """Whether a total block of something bigger that this path belongs to is open."""
+        scopes = self.covering(path)
+        return any(
+            each.incident.alertname == "CallsBlocked"
+            and (each.incident.scope, each.incident.member) in scopes
+            for each in self._open.values()
+        )
+
     def acknowledge(self, incident_id: str, by: str, now: float) -> Notice | None:
         """Note who has seen it."""
         for each in self._open.values():

@@ -217,6 +217,8 @@ class Desk:
         kind: Literal["call", "options"] = "call" if check.is_call else "options"
         self.pools.take(scopes, kind, path.key, at, failed=verdict.failed)
         answered = None if was_late else first_answered(evidence, verdict)
+        if answered is False and self.casebook.is_in_block(path):
+            answered = None  # it was sent into the block, and again into its end: no packet loss
         if answered is not None:
             self.pools.take(scopes, "first", path.key, at, failed=not answered)
 

@@ -1,0 +1,76 @@
+"""The desk: where evidence becomes verdicts, states and samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+
+from psapwatch.casebook import Casebook
+from psapwatch.desk import Desk
+from psapwatch.detection import Thresholds
+from psapwatch.endpoint import Check, Path
+from psapwatch.evidence import Evidence, Kind, Observation
+from psapwatch.incident import Incident, Notice
+from psapwatch.verdict import Verdict
+from psapwatch.wanted import Ground
+from samples import KEEPALIVE, WALL, answered, attempt, path, sent
+
+PATHS = tuple(path(f"p{number:02}") for number in range(12))
+SILENT = (sent(), Observation(Kind.SILENT, 4.0, {"method": "OPTIONS", "after_s": 4.0}))
+
+
+class Heard:
+    """A recorder that remembers the notices."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, str]] = []
+
+    def attempt(self, path: Path, check: Check, evidence: Evidence, verdict: Verdict) -> None:
+        """Take an attempt."""
+
+    def state(self, path: Path, check: str, state: str) -> None:
+        """Take a state."""
+
+    def notices(self, notices: Sequence[Notice], open_: Sequence[Incident]) -> None:
+        """Take notices."""
+        assert len(open_) <= len(PATHS)
+        self.told += [
+            (each.status, each.incident.alertname, each.incident.scope) for each in notices
+        ]
+
+
+def _answer(at_s: float) -> Observation:
+    source = "198.51.100.1:5060"
+    return answered(at_s, phase_s=at_s, late=False, from_peer=True, source=source)
+
+
+def _desk() -> tuple[Desk, Heard]:
+    heard, numbers = Heard(), count(1)
+    ground = Ground("v", tuple((each, KEEPALIVE) for each in PATHS), 300.0)
+    book = Casebook(ground, lambda: f"i{next(numbers)}")
+    return Desk(book, heard, Thresholds(), muted=lambda _path: False), heard
+
+
+def _round(desk: Desk, at: float, *seen: Observation) -> None:
+    for each in PATHS:
+        desk.take(each, KEEPALIVE, attempt(each, seen=seen, at=at), at)
+    desk.tick(at + 5.0)
+
+
+def test_a_request_sent_again_into_the_end_of_a_block_is_no_packet_loss() -> None:
+    """What was lost to a block that is known is not lost a second time as packets."""
+    desk, heard = _desk()
+    _round(desk, WALL, sent(), _answer(0.02))
+    _round(desk, WALL + 15, *SILENT)
+    assert heard.told == [("open", "CallsBlocked", "firewall")]
+    for after_s in (30, 45):
+        _round(desk, WALL + after_s, sent(), sent(0.5, 2), _answer(0.51))
+    assert [found.kind for found in desk.pools.findings() if found.kind == "first"] == []
+
+
+def test_requests_answered_only_when_sent_again_are_packet_loss() -> None:
+    """Without a block the same answers say that packets are lost."""
+    desk, _heard = _desk()
+    for after_s in (0, 15, 30):
+        _round(desk, WALL + after_s, sent(), sent(0.5, 2), _answer(0.51))
+    assert {found.kind for found in desk.pools.findings()} == {"first"}
