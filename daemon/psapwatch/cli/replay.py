@@ -85,19 +85,24 @@ def replay(
     waiting = {file: found.needs for file in files if (found := _read(file)).needs}
     ready = [file for file in files if trying or file not in waiting]
     runs = [(file, seed + nth) for file in ready for nth in range(seeds)]
-    judged = _played(runs, jobs, quiet=as_json)
-    if as_json:
-        for each in judged:
+    judged = []
+    for each in _shown(_played(runs, jobs), len(runs), quiet=as_json):
+        judged.append(each)
+        if as_json:
             click.echo(json.dumps(_plain(each)))
-    else:
-        _table(judged, seeds)
-        if causes:
-            _causes(judged)
-        _problems(judged)
+    if not as_json:
+        _print(judged, seeds, causes=causes)
         for file, needs in waiting.items():
             if not trying:
                 click.echo(f"{Path(file).stem}: not run, needs {', '.join(needs)}")
     sys.exit(0 if all(each.passed for each in judged) else 1)
+
+
+def _print(judged: Sequence[Judged], seeds: int, *, causes: bool) -> None:
+    _table(judged, seeds)
+    if causes:
+        _causes(judged)
+    _problems(judged)
 
 
 def _read(file: str) -> Scenario:
@@ -114,12 +119,13 @@ def _read(file: str) -> Scenario:
         ) from None
 
 
-def _played(runs: Sequence[Run], jobs: int, *, quiet: bool) -> list[Judged]:
+def _played(runs: Sequence[Run], jobs: int) -> Iterator[Judged]:
     """Play every run, several at once, in the order asked for."""
     if len(runs) == 1 or jobs == 1:
-        return list(_shown(map(_play, runs), len(runs), quiet=quiet))
+        yield from map(_play, runs)
+        return
     with ProcessPoolExecutor(min(jobs, max(1, len(runs)))) as pool:
-        return list(_shown(pool.map(_play, runs), len(runs), quiet=quiet))
+        yield from pool.map(_play, runs)
 
 
 def _play(run: Run) -> Judged:
@@ -138,18 +144,19 @@ def _shown(judged: Iterator[Judged], total: int, *, quiet: bool) -> Iterator[Jud
 
 
 def _list(scenarios: Sequence[Scenario]) -> None:
-    table = Table("scenario", "what happens", "facts", "needs", box=None)
+    width = max(len(each.name) for each in scenarios)
     for each in scenarios:
-        table.add_row(each.name, each.title, each.facts, ", ".join(each.needs))
-    Console().print(table)
-    needed = sorted({need for each in scenarios for need in each.needs})
-    for need in needed:
+        waits = f" [needs {', '.join(each.needs)}]" if each.needs else ""
+        click.echo(f"{each.name:{width}}  {each.title} ({each.facts}){waits}")
+    for need in sorted({need for each in scenarios for need in each.needs}):
         click.echo(f"needs {need}: {NEEDS[need]}")
 
 
 def _table(judged: Sequence[Judged], seeds: int) -> None:
     """One row a scenario; of several seeds the slowest in twenty, and how many passed."""
-    table = Table("scenario", "opened after", "paged after", "cause", "pages", "ok", box=None)
+    table = Table(box=None)
+    for heading in ("scenario", "opened after", "paged after", "cause", "pages", "ok"):
+        table.add_column(heading, no_wrap=True)
     by_name: dict[str, list[Judged]] = {}
     for each in judged:
         by_name.setdefault(each.played.scenario.name, []).append(each)
