@@ -7,7 +7,7 @@ yields a differential cause (``invite_blocked`` and its like): those take a case
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from psapwatch import call_findings
@@ -50,17 +50,17 @@ class Case:
     baseline: Baseline = Baseline()
     expected_name: str | None = None
     alternates: tuple[str, ...] = ()
+    final: Observation | None = field(init=False)
+    """The last final response that came in time; half of the rules ask for it."""
 
-    @property
-    def final(self) -> Observation | None:
-        """The last final response that came in time."""
+    def __post_init__(self) -> None:
         found = None
         for seen in self.evidence.of(Kind.RESPONSE):
             code = seen["code"]
             on_time = not seen["late"]
             if isinstance(code, int) and code >= 200 and on_time and not _is_cancelled(seen, found):
                 found = seen
-        return found
+        object.__setattr__(self, "final", found)
 
 
 Rule = Callable[[Case], Finding | None]

@@ -106,11 +106,17 @@ class Evidence:
 
     def first(self, kind: Kind) -> Observation | None:
         """Return the oldest observation of a kind, if there is one."""
-        return next(self.of(kind), None)
+        for seen in self.observations:
+            if seen.kind is kind:
+                return seen
+        return None
 
     def last(self, kind: Kind) -> Observation | None:
         """Return the newest observation of a kind, if there is one."""
-        return next((seen for seen in reversed(self.observations) if seen.kind is kind), None)
+        for seen in reversed(self.observations):
+            if seen.kind is kind:
+                return seen
+        return None
 
 
 def to_json(evidence: Evidence) -> dict[str, Any]:

@@ -74,6 +74,8 @@ class Pool:
 
     def take(self, path: str, at: float, *, failed: bool) -> None:
         """Take one sample of an attempt on ``path`` that began at ``at``."""
+        if not (failed or self.samples or self.is_sick):
+            return  # a pass while nothing points to loss: every level stays at zero
         column = 0 if failed else 1
         highest = 0.0
         levels = self.levels
