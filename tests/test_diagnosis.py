@@ -114,6 +114,12 @@ def test_a_503_that_names_a_time_proves_the_path() -> None:
 _SILENT = _seen(Kind.SILENT, 4.0, method="OPTIONS", after_s=4.0)
 
 _WITHOUT_A_RESPONSE: list[tuple[tuple[Observation, ...], Outcome, Cause, Plane]] = [
+    (
+        (_seen(Kind.MALFORMED, code=200, why="no CSeq", source="x"),),
+        _D,
+        Cause.MALFORMED_RESPONSE,
+        Plane.SIGNALLING,
+    ),
     ((_SILENT,), _F, Cause.CALLS_BLOCKED, Plane.PATH),
     ((_response(100), _SILENT), _F, Cause.FINAL_RESPONSE_LOST, Plane.SIGNALLING),
     ((_seen(Kind.LOCAL_ERROR, error="EMFILE", detail=""),), _I, Cause.PROBER_FAULT, Plane.SELF),

@@ -202,12 +202,17 @@ def _silence(case: Case) -> Finding | None:
     if provisional is not None:
         why = f"{provisional['code']} and then nothing for {after:.1f} s"
         return Outcome.FAIL, Cause.FINAL_RESPONSE_LOST, Plane.SIGNALLING, why
-    unreadable = case.evidence.first(Kind.MALFORMED)
-    if unreadable is not None:
-        why = f"answered, but not in well-formed SIP: {unreadable['why']}"
-        return Outcome.DEGRADED, Cause.MALFORMED_RESPONSE, Plane.SIGNALLING, why
     why = f"no answer to {seen['method']} within {after:.1f} s"
     return Outcome.FAIL, Cause.CALLS_BLOCKED, Plane.PATH, why
+
+
+def _unreadable(case: Case) -> Finding | None:
+    """Who answers in broken SIP is there, and is told so (i3 counts it as a keep-alive failure)."""
+    seen = case.evidence.first(Kind.MALFORMED)
+    if seen is None or case.final is not None:
+        return None
+    why = f"answered, but not in well-formed SIP: {seen['why']}"
+    return Outcome.DEGRADED, Cause.MALFORMED_RESPONSE, Plane.SIGNALLING, why
 
 
 def _forked(case: Case) -> Finding | None:
@@ -321,6 +326,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _tls,
     _lost,
     _forked,
+    _unreadable,  # before _silence: a broken answer is no silence
     _silence,
     _refused_credentials,
     _response,

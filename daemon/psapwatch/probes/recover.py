@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from psapwatch.endpoint import Path, Source, Tls
+from psapwatch.endpoint import Address, Path, Source, Tls
 from psapwatch.evidence import Observation
 from psapwatch.net import TRANSPORTS
 from psapwatch.net.pump import Pump
@@ -92,7 +92,7 @@ def _caller(invite: Request, row: OpenCall) -> Caller:
     contact = parse_name_addr(invite.header("Contact") or "")
     return Caller(
         via_token=TRANSPORTS[row.transport].via_token,
-        sent_by=f"{via.host}:{via.port}" if via.port else via.host,
+        sent_by=str(Address(via.host, via.port)) if via.port else via.host,
         contact=str(contact.uri),
         from_uri=str(sender.uri),
         from_tag=invite.from_tag,
