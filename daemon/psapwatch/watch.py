@@ -24,7 +24,7 @@ from psapwatch.probes.base import Errand, Heard
 from psapwatch.schedule import Budget, next_due
 from psapwatch.store.store import Store
 from psapwatch.turn import Run, Turn, first_dues
-from psapwatch.verdict import Verdict
+from psapwatch.verdict import Cause, Verdict
 from psapwatch.world import CallForbidden, Resolved, World
 
 CONFIRM_AT_S: Final = (0.0, 2.0)
@@ -264,7 +264,8 @@ class Watch:
         verdict = self.desk.take(path, check, evidence, wall, was_late=self._was_late())
         if check.is_call and self.permits.learn(path, evidence, verdict, wall):
             self.desk.unsafe(path, verdict.why, wall)
-        level = self._log.warning if verdict.failed else self._log.debug
+        is_bad = verdict.failed or verdict.cause is Cause.PROBER_FAULT
+        level = self._log.warning if is_bad else self._log.debug
         level(
             "attempt",
             attempt=evidence.attempt_id,

@@ -17,6 +17,7 @@ from psapwatch.config.load import load
 from psapwatch.config.shape import Config, Detection, Dns, Window, calls_every_s
 from psapwatch.endpoint import Address, Agreement, PortRange, Source
 from psapwatch.endpoint import Path as SipPath
+from psapwatch.web.users import hash_password
 
 
 @pytest.fixture(scope="module")
@@ -294,8 +295,8 @@ def test_file_names_are_relative_to_the_file_that_names_them(
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "etc"
     folder.mkdir()
-    for name in ("users", "headers"):
-        (folder / name).write_text("Authorization: Bearer s3cret\n")
+    (folder / "users").write_text(f"noc:{hash_password('s3cret', bytes(16))}\n")
+    (folder / "headers").write_text("Authorization: Bearer s3cret\n")
     config = load_plain(
         plain()
         | {

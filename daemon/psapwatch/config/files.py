@@ -13,6 +13,7 @@ from typing import Final
 from psapwatch.config.models import AuthModel, TlsModel
 from psapwatch.endpoint import Credentials, Tls
 from psapwatch.sinks.base import BadHeadersFile, read_headers
+from psapwatch.web.users import BadUsersFile, Users
 
 SECRET_OCTETS_MAX: Final = 4096
 
@@ -66,6 +67,22 @@ def headers(path: str) -> None:
         read_headers(Path(path))
     except BadHeadersFile as bad:
         raise BadFile(str(bad)) from None
+
+
+def users(path: str) -> None:
+    """Try that the web's users can be read.
+
+    Raises:
+        BadFile: they cannot.
+    """
+    try:
+        Users.of(Path(readable(path)).read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        message = f"{path} is not UTF-8 text"
+        raise BadFile(message) from None
+    except BadUsersFile as bad:
+        message = f"{path}: {bad}"
+        raise BadFile(message) from None
 
 
 def credentials(file: str, auth: AuthModel) -> Credentials:

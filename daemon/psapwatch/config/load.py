@@ -178,7 +178,7 @@ class _Loading:
             except files.BadFile as bad:
                 self.errors.append(web.error(str(bad), "tls"))
         if web and web.model.users_file:
-            self._try(web, "users_file", files.readable, main.document.file)
+            self._try(web, "users_file", files.users, main.document.file)
         for piece in main.all("sinks"):
             if getattr(piece.model, "headers_file", None):
                 self._try(piece, "headers_file", files.headers, main.document.file)
