@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import click
 
 from psapwatch.cli.doors import Failed
+from psapwatch.config.files import BadFile, load_pair
 from psapwatch.endpoint import Address, PortRange, Tls, TransportName
 from psapwatch.net.answering import PER_SOURCE_A_SECOND, Answering
 from psapwatch.net.mirror_ports import MIRRORS_MAX
@@ -91,6 +92,11 @@ def respond(
     where = _address(listen)
     if "tls" in transports and not (cert and key):
         raise click.UsageError("--transport tls needs --cert and --key")
+    if cert and key:
+        try:
+            load_pair(cert, key)
+        except BadFile as bad:
+            raise Failed(str(bad)) from None
     raise_file_limit()
     tls = Tls(ca, cert, key) if cert else None
     media = _Media(echoes, _ports(rtp_ports), calls)
