@@ -6,14 +6,15 @@
 #   /usr/local/bin/psapwatch       the command
 #   /etc/psapwatch                 the configuration (yours; nothing there is overwritten)
 #   /etc/psapwatch/secrets         passwords and keys, root's alone
-#   /etc/systemd/system            psapwatch.service
+#   /etc/systemd/system            psapwatch.service, psapwatch-responder.service
 #
 # Nothing is started or restarted. `install.sh remove` takes away all but configuration and state.
 set -eu
 PREFIX=/opt/psapwatch
-KEPT=2
+KEPT=3
 PYTHON=${PYTHON:-/usr/bin/python3}  # not one from a home directory: the service cannot see those
-UNIT=/etc/systemd/system/psapwatch.service
+UNITS=/etc/systemd/system
+SERVICES="psapwatch.service psapwatch-responder.service"
 here=$(cd "$(dirname "$0")" && pwd)
 source=$(cd "$here/../.." && pwd)
 
@@ -27,8 +28,11 @@ tell_systemd() {
 }
 
 remove() {
-  if [ -d /run/systemd/system ]; then systemctl disable --now psapwatch.service || true; fi
-  rm -rf "$PREFIX" "$UNIT" /usr/local/bin/psapwatch
+  for service in $SERVICES; do
+    if [ -d /run/systemd/system ]; then systemctl disable --now "$service" || true; fi
+    rm -f "$UNITS/$service"
+  done
+  rm -rf "$PREFIX" /usr/local/bin/psapwatch
   tell_systemd
   echo "removed; /etc/psapwatch and /var/lib/private/psapwatch are still there"
 }
@@ -62,7 +66,7 @@ install_program() {
 install_configuration() {
   mkdir -p /etc/psapwatch
   install -d -m 0700 /etc/psapwatch/secrets
-  cp "$source/config/psapwatch.yml" /etc/psapwatch/psapwatch.yml.example
+  install -m 0644 "$source/config/psapwatch.yml" /etc/psapwatch/psapwatch.yml.example
 }
 
 [ "$(id -u)" -eq 0 ] || fail "must be root (sudo sh $0)"
@@ -74,6 +78,6 @@ esac
 check_python
 install_program
 install_configuration
-install -m 0644 "$here/psapwatch.service" "$UNIT"
+for service in $SERVICES; do install -m 0644 "$here/$service" "$UNITS/$service"; done
 tell_systemd
 echo "installed. Write /etc/psapwatch/psapwatch.yml, then: systemctl enable --now psapwatch"

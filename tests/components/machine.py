@@ -21,6 +21,8 @@ from components.process import Bench, Running, program
 from components.waiting import until
 from source_tree import ROOT
 
+INSTALL: Final = "make install"
+"""What the documentation says, and what is done here."""
 SOURCE: Final = "/usr/src/psapwatch"
 """Where the source tree is on the machine."""
 SHIPPED: Final = (
@@ -112,8 +114,8 @@ class Machine:
         return _enter(leader, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
 
 
-def install_machine(bench: Bench, install: str) -> Machine:
-    """Return a machine on which the shell lines ``install`` have run in the source tree."""
+def install_machine(bench: Bench) -> Machine:
+    """Return a machine on which ``INSTALL`` has run in the source tree."""
     if os.geteuid() != 0:
         pytest.fail("a machine can only be booted by root (systemd-nspawn)")
     folder = bench.new_folder("machine")
@@ -126,7 +128,7 @@ def install_machine(bench: Bench, install: str) -> Machine:
     tree = Path(f"/proc/{holder.pid}/root{machine.root}{SOURCE}")
     for name in SHIPPED:
         _copy(ROOT / name, tree / name)
-    machine.before_boot("sh", "-euc", f"cd {SOURCE}\n{install}")
+    machine.before_boot("sh", "-euc", f"cd {SOURCE}\n{INSTALL}")
     return machine
 
 

@@ -36,7 +36,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A booted machine on which psapwatch was installed as the documentation says."""
     with ExitStack() as stack:
         bench = Bench(tmp_path_factory.mktemp("machine"), stack)
-        machine = install_machine(bench, "make install")
+        machine = install_machine(bench)
         stack.callback(machine.power_off)
         machine.boot(bench)
         yield machine

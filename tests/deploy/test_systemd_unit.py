@@ -15,7 +15,9 @@ from components.waiting import until
 pytestmark = pytest.mark.timeout(180)  # the first test of a run installs and boots
 
 UNIT: Final = "psapwatch.service"
-FILE: Final = f"/etc/systemd/system/{UNIT}"
+FILES: Final = tuple(
+    f"/etc/systemd/system/{name}.service" for name in ("psapwatch", "psapwatch-responder")
+)
 CONFIG: Final = "/etc/psapwatch/psapwatch.yml"
 CURRENT: Final = "/opt/psapwatch/current"
 DROP_IN: Final = f"/run/systemd/system/{UNIT}.d/test.conf"
@@ -100,19 +102,21 @@ def running(service: Service) -> Service:
     return service
 
 
-def test_systemd_understands_every_line(machine: Machine) -> None:
+@pytest.mark.parametrize("file", FILES)
+def test_systemd_understands_every_line(machine: Machine, file: str) -> None:
     """`systemd-analyze verify` prints nothing; it exits 0 on unknown keys."""
-    done = machine.run("systemd-analyze", "verify", FILE)
+    done = machine.run("systemd-analyze", "verify", file)
     assert done.stdout + done.stderr == ""
 
 
-def test_little_of_the_machine_is_exposed(machine: Machine) -> None:
+@pytest.mark.parametrize("file", FILES)
+def test_little_of_the_machine_is_exposed(machine: Machine, file: str) -> None:
     """The exposure that systemd computes is at most 1.2, without any capability."""
     threshold = str(int(EXPOSURE_MAX * 10))
     done = machine.run(
-        "systemd-analyze", "security", "--offline=true", f"--threshold={threshold}", FILE
+        "systemd-analyze", "security", "--offline=true", f"--threshold={threshold}", file
     )
-    score = re.search(r"exposure level for psapwatch.service: ([\d.]+)", done.stdout)
+    score = re.search(r"exposure level for [\w.-]+: ([\d.]+)", done.stdout)
     assert score is not None
     assert float(score[1]) <= EXPOSURE_MAX
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ from psapwatch.net.system import SystemEntropy, raise_file_limit
 from psapwatch.rtp.mirror import ECHOES, Manner
 from psapwatch.sip.answering_point import AnsweringPoint
 from psapwatch.sip.answering_script import SCRIPTS, Script
+from psapwatch.systemd import Systemd
 
 _SCRIPT = "multipart"
 """Mirror and text/plain identity in one body, as RFC 6881 ED-78 and ED-79 want it."""
@@ -149,7 +151,10 @@ async def _serve(
             raise Failed(f"cannot listen on {at} over {transport}: {why.strerror or why}") from None
         listening.append(answering)
         click.echo(f"answering on {opened} over {transport} as {name!r}")
+    systemd = Systemd.of(os.environ, os.getpid())
+    systemd.ready(f"answering as {name}")
     await ended.wait()
+    systemd.stopping()
     for answering in listening:
         answering.close()
     left = sum(answering.point.open_calls for answering in listening)

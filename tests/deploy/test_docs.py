@@ -1,0 +1,238 @@
+"""The documentation is executed: every block of shell that is not marked `no-run`, page by page.
+
+Blocks run in order on a booted machine that has the addresses and answering points of the examples.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from components.machine import INSTALL, Machine
+from components.waiting import until
+from deploy.shipped import RUNBOOKS
+from source_tree import ROOT
+
+pytestmark = pytest.mark.timeout(300)  # the first test of a run installs and boots
+
+DOCS: Final = ROOT / "docs"
+PAGES: Final = sorted(DOCS.glob("*.md"))
+EVERYWHERE: Final = (*PAGES, *sorted(RUNBOOKS.glob("*.md")), *sorted(ROOT.glob("*.md")))
+LANGUAGES: Final = {"", "sh", "sh no-run", "sh install", "console", "yaml", "text", "json"}
+SOON_S: Final = 30.0
+ADDRESSES: Final = ("192.0.2.10", "192.0.2.11", "203.0.113.20", "203.0.113.21")
+"""Of the examples: our two sources, an answering point, a responder of our own."""
+PSAP: Final = "203.0.113.20"
+NOT_A_FAILURE: Final = {"status", "probe"}
+"""Commands whose exit code is their answer."""
+FOLDER: Final = "/srv/docs"
+CONFIG: Final = "/etc/psapwatch/psapwatch.yml"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return a page's fenced blocks, in order; those inside of lists too."""
+    found, opened, indent, lines = [], None, "", list[str]()
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        fence = re.match(r"^( *)```(.*)$", line)
+        if fence and opened is None:
+            opened, indent, lines = (number, fence[2].strip()), fence[1], []
+        elif fence and opened is not None:
+            found.append(Block(page, *opened, "\n".join(lines)))
+            opened = None
+        else:
+            lines.append(line.removeprefix(indent))
+    assert opened is None, f"{page}: a block is not closed"
+    return found
+
+
+def executed(page: Path) -> list[Block]:
+    """Return the blocks that a reader would type."""
+    return [block for block in blocks(page) if block.language == "sh"]
+
+
+def sample_configuration() -> str:
+    """The configuration that the quick start has its reader write, with a faster schedule."""
+    text = next(
+        block.text for block in executed(DOCS / "quick-start.md") if "<<'END'" in block.text
+    )
+    written = text.partition("<<'END'\n")[2].partition("\nEND")[0]
+    return f"{written}\n".replace(
+        "every: 15s, give_up_after: 4s", "every: 1s, give_up_after: 500ms"
+    )
+
+
+@pytest.fixture
+def lab(machine: Machine) -> Iterator[Machine]:
+    """The machine with the examples' addresses and an answering point, and nothing configured."""
+    for address in ADDRESSES:
+        machine.run("ip", "address", "replace", f"{address}/32", "dev", "lo")
+    machine.write("/etc/hosts", f"127.0.0.1 localhost\n{PSAP} psap1.example.gov\n")
+    machine.write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+    _clear(machine)
+    answer_again(machine)
+    yield machine
+    _clear(machine)
+
+
+def _clear(machine: Machine) -> None:
+    for unit in ("psapwatch", "psapwatch-responder", "psap1"):
+        machine.run("systemctl", "disable", "--now", unit, check=False)
+        machine.run("systemctl", "reset-failed", unit, check=False)
+    machine.shell(f"rm -rf /etc/psapwatch/* /var/lib/private/psapwatch {FOLDER}")
+    machine.run("install", "-d", "-m", "0700", "/etc/psapwatch/secrets")
+
+
+def answer_again(machine: Machine) -> None:
+    """Have the answering point of the examples answer."""
+    argv = ("psapwatch", "respond", "--listen", f"{PSAP}:5060", "--name", "Boston PD")
+    machine.run(
+        *("systemd-run", "--quiet", "--collect", "--unit=psap1", "--property=Type=notify"), *argv
+    )
+
+
+def configured(machine: Machine) -> None:
+    """Have the daemon run on the quick start's configuration, every path up."""
+    machine.write(CONFIG, sample_configuration())
+    machine.run("systemctl", "start", "psapwatch")
+    ready = ("psapwatch", "status", "--all", "--json")
+    until(lambda: '"state": "up"' in machine.run(*ready, check=False).stdout, SOON_S, "is up")
+
+
+def after_an_outage(machine: Machine) -> None:
+    """As ``configured``, with an incident that is open."""
+    configured(machine)
+    machine.run("systemctl", "stop", "psap1")
+    listed = ("psapwatch", "incidents", "list", "--json")
+    until(lambda: '"CallsBlocked"' in machine.run(*listed).stdout, SOON_S, "an incident is open")
+    answer_again(machine)
+
+
+def nothing(machine: Machine) -> None:
+    """Leave the machine as it is after the installation."""
+
+
+BEFORE: Final[dict[str, Callable[[Machine], None]]] = {
+    "quick-start": nothing,
+    "operations": after_an_outage,
+}
+"""What a page's reader has already; a running daemon where nothing else is said."""
+
+
+def test_every_block_says_what_it_is() -> None:
+    """Shell is `sh`, `sh install` or `sh no-run`: no command escapes by another name."""
+    other = [
+        str(each) for page in EVERYWHERE for each in blocks(page) if each.language not in LANGUAGES
+    ]
+    assert other == []
+    unnamed = [
+        str(each)
+        for page in EVERYWHERE
+        for each in blocks(page)
+        if each.language in {"", "text"}
+        and re.search(r"^(psapwatch|systemctl|make) ", each.text, re.MULTILINE)
+    ]
+    assert [each for each in unnamed if not each.startswith(("README", "CONTRIBUTING"))] == []
+
+
+def test_installation_is_what_the_machine_was_made_by() -> None:
+    """Every `sh install` block is the command by which the tests' machine was installed."""
+    wanted = [each for page in EVERYWHERE for each in blocks(page) if each.language == "sh install"]
+    assert len(wanted) >= 2
+    assert {each.text for each in wanted} == {INSTALL}
+
+
+def test_links_lead_somewhere() -> None:
+    """Every link of a page to a file, and to a heading of it, is to one that is there."""
+    broken = []
+    for page in PAGES:
+        for link, heading in re.findall(
+            r"\]\(([\w./-]+)(?:#([\w-]+))?\)", page.read_text(encoding="utf-8")
+        ):
+            target = (page.parent / link).resolve()
+            if not target.exists() or (heading and heading not in _headings(target)):
+                broken.append(f"{page.name}: {link}#{heading}")
+    assert broken == []
+
+
+def _headings(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+def test_the_index_names_every_page() -> None:
+    """A page that nobody finds is none."""
+    linked = re.findall(r"\]\(([\w-]+\.md)\)", (DOCS / "README.md").read_text(encoding="utf-8"))
+    assert {page.name for page in PAGES} - {"README.md"} <= set(linked)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if executed(page)], ids=lambda page: page.stem
+)
+def test_commands_of_a_page_work(lab: Machine, page: Path) -> None:
+    """Each block, typed in order, succeeds."""
+    BEFORE.get(page.stem, configured)(lab)
+    lab.run("mkdir", "-p", FOLDER)
+    for block in executed(page):
+        done = lab.shell(f"cd {FOLDER}\n{block.text}")
+        said = f"{block} ended with {done.returncode}:\n{block.text}\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"{said}\n{lab.journal('psapwatch')[-3_000:]}"
+
+
+def test_the_quick_start_ends_with_a_commissioned_psap(lab: Machine) -> None:
+    """Who follows it to its end has a service that is watching, and calls that are allowed."""
+    for block in executed(DOCS / "quick-start.md"):
+        said = lab.shell(block.text).stdout
+        if "commission" in block.text:
+            assert "ma-boston/east is commissioned" in said
+    assert lab.run("systemctl", "is-enabled", "psapwatch").stdout.strip() == "enabled"
+    answer = lab.run("psapwatch", "status", "--json", check=False).stdout
+    assert [path["psap"] for path in json.loads(answer)["paths"]] == ["ma-boston"]
+
+
+def console() -> list[tuple[str, str]]:
+    """Each command that a runbook has its reader type: page and command."""
+    return [
+        (page.stem, line.removeprefix("$ "))
+        for page in sorted(RUNBOOKS.glob("*.md"))
+        for block in blocks(page)
+        if block.language == "console"
+        for line in block.text.splitlines()
+        if line.startswith("$ ")
+    ]
+
+
+def test_commands_of_the_runbooks_work(lab: Machine) -> None:
+    """Each command of a runbook, after an outage and with test calls stopped where it resumes."""
+    after_an_outage(lab)
+    found = json.loads(lab.run("psapwatch", "incidents", "list", "--json").stdout)
+    assert len(console()) >= 5
+    for page, command in console():
+        if "calls resume" in command:
+            lab.run(
+                "psapwatch", "calls", "stop", "--psap", "ma-boston", "--why", "test", check=False
+            )
+        typed = re.sub(r"\bID\b", found[0]["id"], command)
+        done = lab.shell(f"cd /etc/psapwatch\n{typed}")
+        is_answer = command.split()[1] in NOT_A_FAILURE and done.returncode in {1, 2, 3}
+        said = f"{page}: {command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0 or is_answer, said
+        lab.run("psapwatch", "calls", "resume", "--psap", "ma-boston", "--why", "test", check=False)
