@@ -3,9 +3,10 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 SEEDS ?= 50
 FUZZ_EXAMPLES ?= 20000
+DIALOGS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run test check format lint types seeds fuzz bench examples rules install image clean
+.PHONY: help setup packages run test check format lint types seeds dialogs fuzz bench examples rules install image clean
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +27,8 @@ deploy/kubernetes/node_modules/.ready: deploy/kubernetes/package.json
 packages:  ## the system packages of the real components (installs as root, else names them)
 	@scripts/system-packages test
 
-run: setup  ## the daemon; CONFIG=FILE for one's own configuration
-	@$(BIN)/psapwatch run $(if $(CONFIG),--config $(CONFIG))
+run: setup  ## 204 answering points, two firewalls and the daemon on loopback; CONFIG=FILE for one's own
+	@$(BIN)/psapwatch $(if $(CONFIG),run --config $(CONFIG),demo --endless) $(ARGS)
 
 test: packages setup deploy/grafana/node_modules/.ready deploy/kubernetes/node_modules/.ready  ## every test, the live ones included; ARGS='-k name' for some
 	@$(PYTEST) $(ARGS)
@@ -47,6 +48,9 @@ types: setup
 
 seeds: setup  ## the simulation's invariants over SEEDS=50 seeds
 	@PSAPWATCH_SEEDS=$(SEEDS) $(PYTEST) -m seeds --timeout=1800
+
+dialogs: setup  ## DIALOGS=10000 random dialogs: each ends on both sides
+	@$(BIN)/python tests/random_dialogs.py --count $(DIALOGS) --seed 1
 
 fuzz: setup  ## random octets, FUZZ_EXAMPLES=20000 a target
 	@PSAPWATCH_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) -m fuzz --hypothesis-profile=fuzz --timeout=3600

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ from psapwatch.demo.panel import panel
 from psapwatch.demo.story import (
     FAST,
     FULL,
+    NOTHING_LEFT,
     Plan,
     Record,
     compared,
@@ -92,21 +92,25 @@ async def _show(listen: Address, plan: Plan, *, endless: bool) -> int:
         raise Failed(_no_start(listen, why)) from None
     _introduce(page, plan, endless=endless)
     began, used = loop.time(), processor_s()
-    telling = loop.create_task(Teller(lab).run())
+    teller = Teller(lab)
     playing = loop.create_task(_no_story() if endless else play(lab, plan))
-    interrupted = loop.create_task(ended.wait())
-    await asyncio.wait({playing, interrupted, telling}, return_when=asyncio.FIRST_COMPLETED)
+    tasks = (playing, loop.create_task(teller.run()), loop.create_task(ended.wait()))
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     share = (processor_s() - used) / max(loop.time() - began, 0.001)
-    record = playing.result() if playing.done() else None
+    record = playing.result() if playing.done() and not playing.exception() else None
+    teller.look()
     click.echo("ending: every rule is lifted, every open test call is ended ...")
-    for task in (playing, interrupted, telling):
+    for task in tasks:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    results = await asyncio.gather(*tasks, return_exceptions=True)
     left = await lab.close()
+    for ours in results:
+        if isinstance(ours, Exception):
+            raise ours
     click.echo(f"ended: {left_words(left)}; {100 * share:.0f} % of one core was used by all of it")
     if record is None:
-        return 0 if endless and not any((left.calls_here, left.calls_there)) else INTERRUPTED
+        is_clean = left == NOTHING_LEFT
+        return 0 if endless and is_clean else INTERRUPTED if is_clean else 1
     record.left = left
     return _conclude(record, plan)
 

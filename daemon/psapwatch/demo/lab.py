@@ -151,9 +151,10 @@ class Lab:
         """Lift every rule, end every call, stop everything, and say what was still open."""
         for rule in list(self.blocked_at):
             await self.lift(rule)
-        if self._door is not None:
-            await self._door.close()
-        calls_here = await self._daemon.stop() if self._daemon is not None else 0
+        calls_here, _closed = await asyncio.gather(
+            self._daemon.stop() if self._daemon is not None else _nothing(),
+            self._door.close() if self._door is not None else _nothing(),
+        )
         loop = asyncio.get_running_loop()
         until = loop.time() + FAR_END_S
         while self.calls_there and loop.time() < until:  # noqa: ASYNC110 - bounded, at the end
@@ -294,6 +295,10 @@ class Lab:
                 ),
             ),
         )
+
+
+async def _nothing() -> int:
+    return 0
 
 
 def _keep_from_the_collector() -> None:
