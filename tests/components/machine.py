@@ -36,11 +36,11 @@ OFF_WITHIN_S: Final = 20.0
 _SET_UP: Final = """
 set -e
 mount -t tmpfs tmpfs "$1"
-mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+mkdir "$1/upper" "$1/work" "$1/disk"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/disk"
 # Services of ours would start there too.
-rm -rf "$1/root/etc/systemd/system/"*.wants "$1/root/etc/psapwatch" "$1/root/opt/psapwatch"
-mkdir -p "$1/root/usr/src"
+rm -rf "$1/disk/etc/systemd/system/"*.wants "$1/disk/etc/psapwatch" "$1/disk/opt/psapwatch"
+mkdir -p "$1/disk/usr/src"
 exec sleep infinity
 """
 
@@ -121,7 +121,7 @@ def install_machine(bench: Bench) -> Machine:
     folder = bench.new_folder("machine")
     argv = [program("unshare"), "--mount", "--propagation=private", "sh", "-c", _SET_UP, "sh"]
     holder = bench.start("disk", [*argv, str(folder)])
-    machine = Machine(folder / "root", holder)
+    machine = Machine(folder / "disk", holder)
     holder.wait_until(
         lambda: Path(f"/proc/{holder.pid}/root{machine.root}/usr/src").is_dir(), "is mounted"
     )
