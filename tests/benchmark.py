@@ -28,7 +28,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from components.answering import start_answering
 from components.daemon import Daemon, start_daemon
-from components.http import fetch
+from components.inbox import fetch
 from components.peer import Peer
 from components.process import Bench
 from components.watching import CALL, CONSENT, OPTIONS, outcomes, watching

@@ -11,7 +11,7 @@ from typing import Any, Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from components.firewall import Laboratory
-from components.http import fetch
+from components.inbox import fetch
 from components.ports import free_port
 from components.process import HERE, Bench, Place, Running
 

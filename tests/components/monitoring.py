@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 import yaml
 
-from components.http import fetch
+from components.inbox import fetch
 from components.ports import free_port
 from components.process import Bench, Running, program
 

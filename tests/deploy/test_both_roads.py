@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from components.daemon import Daemon
-from components.http import Inbox, fetch, open_inbox
+from components.inbox import Inbox, fetch, open_inbox
 from components.monitoring import Alertmanager
 from components.ports import free_port
 from components.process import Bench, program

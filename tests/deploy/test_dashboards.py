@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 import yaml
 
-from components.http import fetch
+from components.inbox import fetch
 from components.ports import free_port
 from components.process import Bench, program
 from deploy.dashboards import FILES, FOLDER, Question, filled, panels, questions, read, variables

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from components.http import fetch
+from components.inbox import fetch
 from components.image import BASE, LIMITS, TAG, Container, Image, build_image, run_program
 from components.ports import free_port
 from components.process import Bench

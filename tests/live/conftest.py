@@ -17,7 +17,7 @@ from components.capture import Capture, start_capture
 from components.certificates import Authority
 from components.daemon import Daemon, start_daemon
 from components.firewall import Laboratory, open_laboratory
-from components.http import Inbox, open_inbox
+from components.inbox import Inbox, open_inbox
 from components.kamailio import Kamailio, start_kamailio
 from components.monitoring import (
     Alertmanager,

@@ -10,7 +10,7 @@ import pytest
 
 from components.daemon import Daemon
 from components.firewall import INSIDE, OUTSIDE, SIP_PORT, Laboratory
-from components.http import Inbox
+from components.inbox import Inbox
 from components.inside import start_answering_point
 from components.monitoring import Alertmanager
 from components.process import Bench

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from components.http import Inbox
+from components.inbox import Inbox
 from components.monitoring import Alertmanager
 from components.process import program
 from components.waiting import until

@@ -15,7 +15,7 @@ from components.capture import Capture
 from components.certificates import Authority
 from components.daemon import Daemon
 from components.firewall import FIREWALL_OUTER, INSIDE, INSIDE_V6, SIP_PORT, Laboratory
-from components.http import Inbox, fetch
+from components.inbox import Inbox, fetch
 from components.kamailio import PASSWORD, USERNAME, Kamailio, Tls
 from components.monitoring import Alertmanager, Prometheus
 from components.peer import Peer

@@ -10,7 +10,7 @@ import pytest
 
 from components.capture import Capture
 from components.daemon import PROGRAM, Daemon
-from components.http import Inbox
+from components.inbox import Inbox
 from components.kamailio import Kamailio
 from components.ladder import ONLY_THE_TEST_URN, called_uris, ladders, steps
 from components.peer import Peer

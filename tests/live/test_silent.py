@@ -12,7 +12,7 @@ import pytest
 
 from components.daemon import Daemon
 from components.firewall import OUTSIDE, SIP_PORT, Laboratory
-from components.http import fetch
+from components.inbox import fetch
 from components.process import program
 from components.watching import OPTIONS, outcomes, watching
 
