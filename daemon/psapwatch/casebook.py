@@ -57,11 +57,14 @@ class Casebook:
         self.ground = ground
         self._new_id = new_id
         self._open: dict[Identity, _Open] = {}
+        self._big: tuple[Scope, ...] = ()
+        """The scopes of open incidents that take smaller ones in; asked for every failing path."""
 
     def adopt(self, incidents: Iterable[Incident], now: float) -> None:
         """Take over the incidents that were open when the daemon stopped: no second page."""
         for incident in incidents:
             self._open[incident.identity] = _Open(incident, now)
+        self._note_scopes()
 
     @property
     def open(self) -> tuple[Incident, ...]:
@@ -71,11 +74,10 @@ class Casebook:
 
     def covering(self, path: Path) -> tuple[Scope, ...]:
         """The bigger scopes with an open incident that explain this path."""
-        if not self._open:
+        if not self._big:
             return ()
         scopes = self.ground.scopes.get(path.key) or scopes_of(path)
-        found = ((each.incident.scope, each.incident.member) for each in self._open.values())
-        return tuple(scope for scope in found if scope[0] not in _SMALL and scope in scopes)
+        return tuple(scope for scope in self._big if scope in scopes)
 
     def is_covered(self, path: Path) -> bool:
         """Whether an open incident of a bigger scope already explains this path."""
@@ -177,6 +179,7 @@ class Casebook:
 
     def _begin(self, incident: Incident, now: float) -> Notice:
         self._open[incident.identity] = _Open(incident, now)
+        self._note_scopes()
         return Notice("open", incident, now)
 
     def _take_in(self, bigger: Incident, now: float) -> list[Notice]:
@@ -229,7 +232,12 @@ class Casebook:
 
     def _close(self, known: _Open, now: float) -> Notice:
         del self._open[known.incident.identity]
+        self._note_scopes()
         return Notice("closed", replace(known.incident, closed_at=now, changed_at=now), now)
+
+    def _note_scopes(self) -> None:
+        found = ((each.incident.scope, each.incident.member) for each in self._open.values())
+        self._big = tuple(scope for scope in found if scope[0] not in _SMALL)
 
     def _members_now(
         self, incident: Incident, look: Look
