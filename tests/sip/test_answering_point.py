@@ -348,6 +348,21 @@ def test_a_call_that_the_caller_never_understood_is_ended_by_the_far_side(name: 
     assert line.point.open_calls == 0
 
 
+def test_hanging_up_ends_a_call_whose_answer_was_lost() -> None:
+    """BYE goes to the caller's Contact, and the 200 is not repeated any more."""
+    line = Line(SCRIPTS["mirror"])
+    line.send(call())
+    assert line.point.open_calls == 1
+    line.point.hang_up(line.now)
+    ((octets, to),) = line.point.data_to_send()
+    assert octets.startswith(b"BYE sip:")
+    assert to == CALLER
+    assert line.point.open_calls == 0
+    came = [message for _at, message in line.wait(70)]
+    assert {each.method for each in came if isinstance(each, Request)} <= {"BYE"}
+    assert [each for each in came if isinstance(each, Response)] == []
+
+
 def test_nothing_is_kept_for_ever() -> None:
     """A day of keep-alives and calls leaves no transaction and no dialog behind."""
     line = Line(SCRIPTS["mirror"])

@@ -100,6 +100,11 @@ class Answering:
         self.where = Address(host, port)
         return self.where
 
+    def hang_up(self) -> None:
+        """End every call that is still up."""
+        self.point.hang_up(self._loop.time())
+        self._pump()
+
     def close(self) -> None:
         """Stop listening; calls in progress are left to their own timers on the far side."""
         if self._alarm is not None:
@@ -127,14 +132,15 @@ class Answering:
         self._pump()
 
     def _pump(self) -> None:
+        """Send what is due: media first, so that no BYE overtakes the last echo."""
+        for local, packet in self.point.media_to_send():
+            self._mirrors.send(local, packet)
         for octets, to in (*self.point.data_to_send(), *self.point.data_to_send_elsewhere()):
             permit(octets)  # an answering point calls nobody either
             if self._datagrams is not None:
                 self._datagrams.send_octets(octets, to)
             elif (writer := self._writers.get(to)) is not None:
                 writer.write(octets)
-        for local, packet in self.point.media_to_send():
-            self._mirrors.send(local, packet)
         due = self.point.next_timer()
         if self._alarm is not None:
             self._alarm.cancel()

@@ -138,6 +138,11 @@ class AnsweringPoint:
         """RTP and RTCP, each with the RTP address of the pair that it leaves from."""
         return self._mirrors.data_to_send()
 
+    def hang_up(self, now: float) -> None:
+        """End every call with BYE: whoever closes lets no caller wait."""
+        for dialog in tuple(self._dialogs.values()):
+            self._hang_up(dialog, now)
+
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
         self._timers.run(now)
@@ -330,8 +335,6 @@ class AnsweringPoint:
         )
         to = next_hop(invite, transaction.source, transport)
         self._asks.ask(octets, to, reliable=transaction.reliable, now=now)
-
-    # --- small things
 
     def _branch(self) -> str:
         return f"z9hG4bK{self._tag()}"
