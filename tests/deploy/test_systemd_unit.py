@@ -221,6 +221,16 @@ def test_a_bad_file_at_start_is_named_and_mended_by_itself(service: Service) -> 
     until(lambda: service.show("ActiveState") == "active", SOON_S, "comes up")
 
 
+def test_without_the_folder_of_secrets_it_says_credentials(service: Service) -> None:
+    """What the troubleshooting page says of a folder that somebody took away."""
+    service.machine.run("rm", "-r", "/etc/psapwatch/secrets")
+    try:
+        assert service.ctl("start") != 0
+        assert "status=243/CREDENTIALS" in service.said()
+    finally:
+        service.machine.run("install", "-d", "-m", "0700", "/etc/psapwatch/secrets")
+
+
 def test_stop_is_quick_and_clean(running: Service) -> None:
     """A stop takes less than 5 s and is a success; what was seen is there for commands of root."""
     until(lambda: "incident open" in running.said(), SOON_S, "has opened an incident")
