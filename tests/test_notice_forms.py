@@ -79,6 +79,20 @@ def test_all_ten_elements_are_filled_from_what_is_known() -> None:
     ]
 
 
+def test_nobody_is_cut_off_in_a_big_outage() -> None:
+    """Of 204 answering points the areas are told in one line, and each has its row below."""
+    psaps = tuple(
+        replace(BOSTON, id=f"ma-{n}", name=f"Town {n}", attributes=(("county", f"C{n % 14:02}"),))
+        for n in range(204)
+    )
+    keys = tuple(f"{psap.id}/east" for psap in psaps)
+    told = dossier(psaps=psaps, incident=incident(affected=keys))
+    areas = ", ".join(f"C{n:02}" for n in range(14))
+    assert elements(fcc(told))["geographic area"].startswith(f"204 answering points in {areas};")
+    assert all(f"| {psap.name} |" in fcc(told) for psap in psaps)
+    assert ", ".join(keys) in markdown(told)
+
+
 def test_what_is_not_known_is_left_to_fill_in() -> None:
     """No provider, reporter or place: the elements are there and say what is missing."""
     found = elements(fcc(dossier(identity=Identity("sip:x@example.net"), psaps=())))

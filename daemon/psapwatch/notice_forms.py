@@ -27,7 +27,10 @@ NOTIFY_WITHIN: Final = timedelta(minutes=30)
 """47 CFR 4.9(h)(4): of discovery, by telephone and in writing (4.9(h)(3))."""
 FOLLOW_UP_WITHIN: Final = timedelta(hours=2)
 """47 CFR 4.9(h)(5): of the first notice; counted from discovery here, which is never too late."""
-CELL_CHARACTERS_MAX: Final = 4_000
+CELL_CHARACTERS_MAX: Final = 64_000
+"""Room for the paths of some thousand answering points; nobody affected may be cut off."""
+NAMED_MAX: Final = 12
+"""Answering points that are named in one line; of more, their areas are."""
 TOLD_MAX: Final = 50
 """Deliveries that a report lists."""
 
@@ -228,7 +231,11 @@ def _stage(dossier: Dossier) -> str:
 
 
 def _areas(psaps: Sequence[Psap]) -> str:
-    """Each answering point with where it is, bounded by the table's cell."""
+    """Each answering point with where it is, or how many there are and all of their areas."""
+    if len(psaps) > NAMED_MAX:
+        areas = sorted({_area(psap) for psap in psaps} - {""})
+        where = f" in {', '.join(areas)}" if areas else ""
+        return f"{len(psaps)} answering points{where}; each is named in the notice to the public"
     return "; ".join(f"{psap.name} ({_area(psap)})" if _area(psap) else psap.name for psap in psaps)
 
 
