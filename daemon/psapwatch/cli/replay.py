@@ -21,6 +21,7 @@ from psapwatch.cli.doors import Failed
 from psapwatch.config.errors import BadConfig
 from psapwatch.replay.judge import Judged, judge
 from psapwatch.replay.play import play
+from psapwatch.replay.random_world import NAME, random_world, random_yaml
 from psapwatch.replay.scenario import NEEDS, Scenario, read, shipped
 from psapwatch.simulator.world import EPOCH
 
@@ -45,6 +46,7 @@ Run = tuple[str, int]
 )
 @click.option("--try", "trying", is_flag=True, help="Also those whose parts are still missing.")
 @click.option("--causes", is_flag=True, help="Print which causes were named: scenario by cause.")
+@click.option("--print", "printing", is_flag=True, help="Print the file, to write one's own from.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
 @click.option(
     "--jobs",
@@ -61,18 +63,21 @@ def replay(
     seeds: int,
     trying: bool,
     causes: bool,
+    printing: bool,
     as_json: bool,
     jobs: int,
 ) -> None:
     """Replay outages in simulated time: what is told, how soon, of what cause, in how many pages.
 
-    A SCENARIO is one of --list, or a YAML FILE of your own. Exits 0 when all came out as expected.
+    A SCENARIO is one of --list, a YAML FILE of your own, or `random`: a world by chance, in which
+    only the invariants are asked for. Exits 0 when all came out as expected.
 
     \b
     Example:
       psapwatch replay massachusetts-2024-invite
       psapwatch replay --all
       psapwatch replay worst-day.yml --seeds 20
+      psapwatch replay random --seed 4711
     """
     known = shipped()
     if listing:
@@ -82,7 +87,11 @@ def replay(
         raise click.UsageError("name a scenario, or --all, or --list")
     chosen = dict.fromkeys([*scenarios, *(known if everything else ())])
     files = [str(known.get(name, name)) for name in chosen]
-    waiting = {file: found.needs for file in files if (found := _read(file)).needs}
+    if printing:
+        for file in files:
+            click.echo(random_yaml(seed) if file == NAME else Path(file).read_text("utf-8"))
+        return
+    waiting = {file: found.needs for file in files if (found := _read(file, seed)).needs}
     ready = [file for file in files if trying or file not in waiting]
     runs = [(file, seed + nth) for file in ready for nth in range(seeds)]
     judged = []
@@ -105,7 +114,9 @@ def _print(judged: Sequence[Judged], seeds: int, *, causes: bool) -> None:
     _problems(judged)
 
 
-def _read(file: str) -> Scenario:
+def _read(file: str, seed: int = 1) -> Scenario:
+    if file == NAME:
+        return random_world(seed)
     try:
         return read(file)
     except BadConfig as bad:
@@ -131,6 +142,8 @@ def _played(runs: Sequence[Run], jobs: int) -> Iterator[Judged]:
 def _play(run: Run) -> Judged:
     logs.set_up(lambda: EPOCH, level=logs.NOTHING)
     file, seed = run
+    if file == NAME:
+        return judge(play(random_world(seed), seed, thorough=True))
     return judge(play(read(file), seed))
 
 

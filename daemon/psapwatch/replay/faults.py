@@ -232,7 +232,9 @@ class DaemonFault(Timed):
     how: Literal["stopped", "killed"] = Field("killed", description="SIGTERM or SIGKILL")
 
     async def begin(self, stage: Stage, label: str) -> Undo:  # noqa: ARG002 - it has no name
-        """End it."""
+        """End it; one that has ended already is left to who ended it."""
+        if not stage.is_running:
+            return nothing
         await (stage.kill() if self.how == "killed" else stage.stop())
         if self.for_ is None:
             await stage.start()
@@ -269,6 +271,8 @@ class ChangeFault(Timed):
     async def begin(self, stage: Stage, label: str) -> Undo:  # noqa: ARG002 - it has no name
         """Announce it."""
         wall = stage.topology.world.clock.wall()
+        if not stage.is_running:
+            return nothing
         await stage.daemon.change(self.what, self.by, wall)
         return nothing
 

@@ -31,6 +31,8 @@ class Judged:
 def judge(played: Played) -> Judged:
     """Say what is wrong with a run."""
     scenario = played.scenario
+    if scenario.is_free:
+        return Judged(played, _broken(played), None, None, None, _pages(played))
     problems = [f"not well before: {what}" for what in played.unwell]
     problems += [f"nothing ran into {label}" for label in played.untouched]
     left = list(played.told)
@@ -47,10 +49,10 @@ def judge(played: Played) -> Judged:
         for told in left
         if not any(_may(told, allowed) for allowed in scenario.allowed)
     ]
-    pages = sum(page.severity == "page" for page in played.pages)
+    pages = _pages(played)
     if pages != scenario.pages and not any(each.severity == "either" for each in scenario.expected):
         problems.append(f"{pages} pages, expected {scenario.pages}")
-    problems += [f"invariant: {what}" for what in played.broken]
+    problems += _broken(played)
     return Judged(
         played,
         tuple(problems),
@@ -59,6 +61,14 @@ def judge(played: Played) -> Judged:
         None if first is None else first.incident.cause,
         pages,
     )
+
+
+def _broken(played: Played) -> tuple[str, ...]:
+    return tuple(f"invariant: {what}" for what in played.broken)
+
+
+def _pages(played: Played) -> int:
+    return sum(page.severity == "page" for page in played.pages)
 
 
 def _shortcomings(scenario: Scenario, expected: ExpectedModel, found: list[Told]) -> Iterator[str]:

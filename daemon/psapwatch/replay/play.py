@@ -12,7 +12,12 @@ from typing import Final
 
 from psapwatch.detection import State
 from psapwatch.incident import Incident
-from psapwatch.replay.invariants import Tap, broken_at_rest, broken_while_running
+from psapwatch.replay.invariants import (
+    Tap,
+    broken_at_rest,
+    broken_while_running,
+    counts_disagree,
+)
 from psapwatch.replay.scenario import Scenario
 from psapwatch.replay.stage import Stage, run, stage
 from psapwatch.replay.timed import Timed, Undo
@@ -52,19 +57,20 @@ class Played:
     """Of every packet: the same seed gives the same."""
 
 
-def play(scenario: Scenario, seed: int) -> Played:
-    """Run a scenario in a world of this seed.
+def play(scenario: Scenario, seed: int, *, thorough: bool = False) -> Played:
+    """Run a scenario in a world of this seed; ``thorough`` also compares every count.
 
     Raises:
         Exception: a bug of ours, with the seed as a note.
     """
     if not scenario.restarts:
-        return run(_played(scenario, seed, ":memory:"), seed=seed)
+        return run(_played(scenario, seed, ":memory:", thorough=thorough), seed=seed)
     with tempfile.TemporaryDirectory() as folder:
-        return run(_played(scenario, seed, str(Path(folder) / "psapwatch.db")), seed=seed)
+        file = str(Path(folder) / "psapwatch.db")
+        return run(_played(scenario, seed, file, thorough=thorough), seed=seed)
 
 
-async def _played(scenario: Scenario, seed: int, database: str) -> Played:
+async def _played(scenario: Scenario, seed: int, database: str, *, thorough: bool) -> Played:
     async with stage(
         seed,
         scenario.plan,
@@ -82,6 +88,7 @@ async def _played(scenario: Scenario, seed: int, database: str) -> Played:
         pages = tuple(scene.topology.world.post.told)
         told = tuple(_told(incident, pages, clock) for incident in _in_order(incidents))
         broken = await broken_while_running(scene, tap, incidents)
+        broken += await counts_disagree(scene) if thorough else []
     broken += broken_at_rest(scene)
     digest = scene.topology.world.network.digest
     return Played(scenario, seed, unwell, untouched, told, pages, tuple(broken), digest)

@@ -151,6 +151,8 @@ class Scenario:
     runs_s: float
     expected: tuple[ExpectedModel, ...]
     allowed: tuple[AllowedModel, ...]
+    is_free: bool = False
+    """Whatever is told is right: only the invariants are judged."""
 
     @property
     def pages(self) -> int:

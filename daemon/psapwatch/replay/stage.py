@@ -49,6 +49,7 @@ class Stage:
         self.topology = built
         self.config = config
         self.starts = 0
+        self.is_running = False
         self.scenery: set[asyncio.Task[None]] = set(asyncio.all_tasks())
         """Tasks that are no part of the daemon: they survive its being killed."""
         self.sent: Counter[str] = Counter()
@@ -66,13 +67,16 @@ class Stage:
         self.daemon = Daemon(self.config, self.topology.world, Store(self._database, Inline()))
         await self.daemon.start(web=False)
         self.starts += 1
+        self.is_running = True
 
     async def stop(self) -> None:
         """End the daemon as SIGTERM does."""
+        self.is_running = False
         self.left_open = await self.daemon.stop()
 
     async def kill(self) -> None:
         """End the daemon as SIGKILL does: nothing more is sent, what is committed stays."""
+        self.is_running = False
         doomed = asyncio.all_tasks() - self.scenery
         for task in doomed:
             task.cancel()
