@@ -13,8 +13,8 @@ from typing import Final
 
 import pytest
 
-from components.inbox import fetch
 from components.image import BASE, LIMITS, TAG, Container, Image, build_image, run_program
+from components.inbox import fetch
 from components.ports import free_port
 from components.process import Bench
 from components.waiting import until
