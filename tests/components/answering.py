@@ -33,7 +33,7 @@ def start_answering(
         "bye_after_s": bye_after_s,
     }
     running = bench.start(
-        "answering", [sys.executable, str(_PROGRAM), json.dumps(settings)], place=place
+        "answering", [sys.executable, "-P", str(_PROGRAM), json.dumps(settings)], place=place
     )
     running.wait_until(lambda: "READY" in running.output, f"listens on {port}/{transport}")
     return Peer(place.address, port, transport, running)

@@ -237,13 +237,29 @@ def test_tone_without_a_tag_is_media_loopback() -> None:
     assert not one.foreign
 
 
-def test_a_voice_from_the_mirror_is_foreign_at_once() -> None:
-    """One packet of it is too many."""
-    for mode in ("encaprtp", "rtploopback", "media"):
-        one = stream(mode)
-        one.start(0.0)
-        one.receive(serialize_rtp(RtpPacket(0, 1, 1, 1, LOUD)), THEM, 0.1)
-        assert str(THEM) in one.foreign
+@pytest.mark.parametrize("mode", ["encaprtp", "rtploopback"])
+def test_a_voice_from_the_mirror_is_foreign_at_once(mode: Mode) -> None:
+    """Where packets come back as they were, one packet of it is too many."""
+    one = stream(mode)
+    one.start(0.0)
+    one.receive(serialize_rtp(RtpPacket(0, 1, 1, 1, LOUD)), THEM, 0.1)
+    assert str(THEM) in one.foreign
+
+
+def test_a_voice_through_a_codec_is_foreign_after_three_packets() -> None:
+    """A frame in which the tone begins is no voice: it takes three in a row, 60 ms of speech."""
+    one = stream("media")
+    one.start(0.0)
+    voice = serialize_rtp(RtpPacket(0, 1, 1, 1, LOUD))
+    untagged = serialize_rtp(RtpPacket(0, 2, 1, 1, (tagged(TAG, 0, "PCMU")[32:] * 2)[:160]))
+    for _n in range(3):
+        one.receive(voice, THEM, 0.1)
+        one.receive(voice, THEM, 0.1)
+        one.receive(untagged, THEM, 0.1)
+        assert not one.foreign
+    for _n in range(3):
+        one.receive(voice, THEM, 0.1)
+    assert str(THEM) in one.foreign
 
 
 def test_comfort_noise_is_no_voice() -> None:

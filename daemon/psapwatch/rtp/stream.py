@@ -34,7 +34,8 @@ Mode = Literal["encaprtp", "rtploopback", "media"]
 PACKET_S: Final = 0.020
 PAYLOAD_TYPES: Final[dict[Encoding, int]] = {"PCMU": 0, "PCMA": 8}
 FOREIGN_MAX: Final = 2
-"""Packets of strange sound that a stranger may send; the mirror's own host may send none."""
+"""Packets of strange sound in a row that a stranger may send, and a mirror that decodes and encodes
+again: where the tone begins in a frame it sounds strange. A packet mirror may send none."""
 STRANGERS_MAX: Final = 8
 """Sources that are told apart; a flood of them is one flood."""
 
@@ -171,6 +172,7 @@ class Stream:
             self._not_ours(packet, source)
             return
         self.source = self.source or str(source)
+        self._strange.pop(source.host, None)
         if self.is_enough:
             self.stop()
 
@@ -254,7 +256,8 @@ class Stream:
         if host in self._strange or len(self._strange) < STRANGERS_MAX:
             self._strange[host] = self._strange.get(host, 0) + 1
         self.strays += 1
-        if host == self.loop.remote.host or self._strange.get(host, 0) > FOREIGN_MAX:
+        is_exact = host == self.loop.remote.host and self.loop.mode != "media"
+        if is_exact or self._strange.get(host, 0) > FOREIGN_MAX:
             self.foreign = self.foreign or f"sound that is not our echo, from {source}"
 
     def _control(self, octets: bytes, source: Address) -> None:

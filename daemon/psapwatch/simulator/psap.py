@@ -74,14 +74,15 @@ class _Desk:
         self._pump()
 
     def _pump(self) -> None:
+        """Send what is due: media first, so that no BYE overtakes the last echo."""
+        for local, packet in self.point.media_to_send():
+            self._mirrors.send(local, packet)
         send = self._network.datagram if self.transport == "udp" else self._network.answer
         for octets, to in self.point.data_to_send():
             send(self._local, to, octets)
         for octets, to in self.point.data_to_send_elsewhere():
             elsewhere = Address(self._local.host, self._local.port + ELSEWHERE)
             self._network.datagram(elsewhere, to, octets)
-        for local, packet in self.point.media_to_send():
-            self._mirrors.send(local, packet)
         due = self.point.next_timer()
         if due is None or (self._timer is not None and self._timer.when() <= due):
             return

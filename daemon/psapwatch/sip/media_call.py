@@ -139,6 +139,11 @@ class MediaCall:
     # ---- inside
 
     @property
+    def is_mute(self) -> bool:
+        """Whether no media can come or go any more: its ports may be closed."""
+        return self._is_told or (self._call.over and self._stream is None)
+
+    @property
     def _is_running(self) -> bool:
         """Whether there is media whose end has not been told."""
         return self._stream is not None and not self._is_told
