@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
 
+from components.browser import open_browser
 from components.capture import Capture, start_capture
 from components.certificates import Authority
 from components.daemon import Daemon, start_daemon
@@ -52,6 +54,13 @@ def pytest_runtest_makereport(
         for running in bench.running:
             report.sections.append((f"{running.name} said", running.output[-LOG_TAIL_CHARS:]))
     return report
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """One headless Chromium for all tests of a file."""
+    with open_browser(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
 
 
 @pytest.fixture

@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.wait import WebDriverWait
 
+from components.browser import console, photograph, shown, wait_for
 from psapwatch.web.view import MaintenanceRow
 from samples import FAILED, WALL, Desk, attempt, incident, row
 from web.web_door import Reached, door
 
 PSAPS: Final = 204
 EVIL: Final = '<img src=x onerror="document.title=1"></script>\u202e'
-WITHIN_S: Final = 15.0
 PHONE: Final = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
-ARGUMENTS: Final = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--window-size=1300,900",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-)
 READABLE: Final = (
     "#headline-text, #counts, #others, .state, .name, .badge, .small, h2, .incident p, a"
 )
@@ -74,30 +55,6 @@ return [...document.querySelectorAll(arguments[0])]
 """
 
 
-def installed(name: str, package: str) -> str:
-    """Return where a program is; a missing one fails and names its package."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.fail(f"{name} is missing: install {package} (scripts/system-packages does)")
-    return found
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Start one headless Chromium for this file."""
-    options = Options()
-    options.binary_location = installed("chromium", "chromium")
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = Service(installed("chromedriver", "chromium-driver"))
-    driver = webdriver.Chrome(options=options, service=service)
-    try:
-        yield driver
-    finally:
-        driver.quit()
-
-
 def healthy() -> Desk:
     """Return 204 healthy PSAPs behind two firewalls."""
     rows = [
@@ -120,29 +77,6 @@ def blocked(desk: Desk) -> None:
         incident(),
         incident(id="i-2", severity="ticket", alertname="Misrouted", scope="psap", summary=EVIL),
     ]
-
-
-def console(browser: webdriver.Chrome) -> list[str]:
-    """Return what the console says above information."""
-    said: list[dict[str, Any]] = browser.get_log("browser")  # type: ignore[no-untyped-call]
-    return [line["message"] for line in said if line["level"] in ("SEVERE", "WARNING")]
-
-
-def wait_for(browser: webdriver.Chrome, found: Callable[[webdriver.Chrome], object]) -> None:
-    """Wait until the page has come so far."""
-    WebDriverWait(browser, WITHIN_S, 0.05).until(found)
-
-
-def shown(browser: webdriver.Chrome, element_id: str) -> str:
-    """Return the text of an element."""
-    return browser.find_element(By.ID, element_id).text
-
-
-def photograph(browser: webdriver.Chrome, name: str) -> None:
-    """Keep a picture where PSAPWATCH_SCREENSHOTS says, for people to look at."""
-    folder = os.environ.get("PSAPWATCH_SCREENSHOTS")
-    if folder:
-        browser.save_screenshot(str(Path(folder) / f"{name}.png"))
 
 
 def look(
