@@ -31,6 +31,7 @@ class Rule:
     expr: str
     labels: dict[str, str]
     annotations: dict[str, str]
+    keep_firing_for: str
 
 
 def loaded(file: Path) -> Any:
@@ -61,6 +62,7 @@ def _rules() -> Iterator[Rule]:
                     rule["expr"],
                     rule.get("labels", {}),
                     rule.get("annotations", {}),
+                    rule.get("keep_firing_for", "0s"),
                 )
 
 

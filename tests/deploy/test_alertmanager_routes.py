@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
 
+from components.monitoring import Alertmanager
+from components.waiting import until
 from deploy.shipped import ALERTMANAGER, Rule, alerts, loaded, tool
 from psapwatch.sinks.alertmanager import LABELS, RESERVED
 
 RECEIVERS: Final = {"page": "page", "ticket": "ticket", "none": "dead-mans-switch"}
 ROADS: Final = ("push", "rules")
+APART: Final = ("vantage", "firewall", "instance")
+"""Labels that every inhibition but the first compares some of."""
 
 
 def receiver_of(*labels: str) -> str:
@@ -85,3 +90,76 @@ def test_nothing_silences_a_page_about_the_prober() -> None:
     )
     for name in ("Watchdog", "ProberBlind", "ProberDown", "TestCallUnsafe"):
         assert name not in targets
+
+
+EAST: Final = {"vantage": "boston-a", "firewall": "fw-east"}
+WEST: Final = EAST | {"firewall": "fw-west"}
+BLOCKED: Final = {"alertname": "CallsBlocked", "severity": "page", "scope": "firewall"}
+BURN: Final = {"alertname": "AvailabilityBurn", "severity": "ticket"}
+PSAP: Final = {"scope": "psap", "member": "ma-boston"}
+
+# What fires, what else fires, and whether the first keeps the second quiet.
+INHIBITED: Final[list[tuple[dict[str, str], dict[str, str], bool]]] = [
+    (BLOCKED | EAST, BLOCKED | EAST | PSAP, True),
+    (BLOCKED | EAST, BLOCKED | WEST | PSAP, False),
+    (BLOCKED | EAST, {"alertname": "RedundancyLost", "psap": "ma-boston"} | EAST, True),
+    (BLOCKED | EAST, {"alertname": "RedundancyLost", "psap": "ma-boston"} | WEST, False),
+    (BLOCKED | EAST, {"alertname": "TestCallUnsafe", "psap": "ma-boston"} | EAST, False),
+    (BLOCKED | EAST, BURN | EAST | {"scope": "firewall", "member": "fw-east"}, True),
+    (BLOCKED | EAST, BURN | WEST | {"scope": "firewall", "member": "fw-west"}, False),
+    (BLOCKED | EAST | {"alertname": "CallsDegraded"}, BURN | EAST | PSAP, True),
+    (BLOCKED | {"vantage": "boston-a"} | PSAP, BURN | EAST | PSAP | {"psap": "ma-boston"}, True),
+    (
+        {"alertname": "RedundancyLost", "psap": "ma-boston"} | EAST,
+        BURN | EAST | PSAP | {"psap": "ma-boston"},
+        True,
+    ),
+    (
+        {"alertname": "RedundancyLost", "psap": "ma-salem"} | EAST,
+        BURN | EAST | PSAP | {"psap": "ma-boston"},
+        False,
+    ),
+    (
+        BURN | EAST | {"severity": "page", "scope": "firewall", "member": "fw-east"},
+        BURN | EAST | {"scope": "firewall", "member": "fw-east"},
+        True,
+    ),
+    (BURN | EAST | {"scope": "firewall", "member": "fw-east"}, BURN | EAST | PSAP, True),
+    (BURN | EAST | {"scope": "firewall", "member": "fw-east"}, BURN | WEST | PSAP, False),
+    (BLOCKED | EAST, {"alertname": "CallTeardownFailing", "firewall": "fw-east"}, True),
+    (BLOCKED | EAST, {"alertname": "CallTeardownFailing", "firewall": "fw-west"}, False),
+    (
+        {"alertname": "ProberDown", "job": "psapwatch", "instance": "a:9911"},
+        {"alertname": "ProberStale", "job": "psapwatch", "instance": "a:9911"},
+        True,
+    ),
+    (
+        {"alertname": "ProberDown", "job": "psapwatch", "instance": "a:9911"},
+        {"alertname": "ProberStale", "job": "psapwatch", "instance": "b:9911"},
+        False,
+    ),
+]
+
+
+def test_an_alert_is_kept_quiet_by_what_explains_it(
+    alertmanager: Callable[..., Alertmanager],
+) -> None:
+    """A real Alertmanager suppresses consequences of the same cause, and nothing else."""
+    running = alertmanager(config_text=ALERTMANAGER.read_text(encoding="utf-8"))
+    for number, (source, target, _quiet) in enumerate(INHIBITED):
+        # A vantage and an instance of its own for each pair: the pairs must not meet.
+        for alert in (source, target):
+            own = {key: f"{value}-{number}" for key, value in alert.items() if key in APART}
+            running.post({"labels": alert | own | {"pair": str(number)}})
+    until(lambda: len(running.alerts()) == 2 * len(INHIBITED), 5, "all alerts are known")
+
+    def states() -> dict[int, bool]:
+        found: dict[int, bool] = {}
+        for alert in running.alerts():
+            number = int(alert["labels"]["pair"])
+            is_quiet = alert["status"]["state"] == "suppressed"
+            found[number] = found.get(number, False) or is_quiet
+        return found
+
+    expected = {number: quiet for number, (*_alerts, quiet) in enumerate(INHIBITED)}
+    until(lambda: states() == expected, 5, f"{states()} becomes {expected}")

@@ -8,12 +8,15 @@ from typing import Any, Final
 import pytest
 
 from deploy.shipped import PROMETHEUS, RUNBOOKS, alerts, loaded, rules, tool
+from psapwatch.duration import parse_duration
 from psapwatch.metrics_names import ALERTS
-from psapwatch.sinks.alertmanager import LABELS
+from psapwatch.sinks.alertmanager import LABELS, AlertmanagerSettings
 from psapwatch.sinks.alertmanager import RUNBOOKS as RUNBOOK_FOLDER
 
 UNIT_TESTS: Final = sorted((PROMETHEUS / "tests").glob("*.yml"))
 SEVERITIES: Final = {"page", "ticket", "none"}
+RESTART_S: Final = 20.0
+"""The daemon is stopped within 5 s, and started and scraped again within one interval."""
 DERIVED: Final = [name for name, _scopes, _causes in ALERTS]
 """The contract's alerts that come from ``psapwatch_incident_open``."""
 
@@ -75,6 +78,17 @@ def test_labels_are_those_of_the_push(name: str) -> None:
     expr = " ".join(rule.expr.split()).replace("( ", "(").replace(" )", ")")
     assert expr == f'max by ({labels}) (psapwatch:incident_open{{alert="{name}"}}) == 1'
     assert rule.labels == {"road": "rules"}
+
+
+def test_the_derived_alert_ends_before_the_pushed_one() -> None:
+    """It outlasts a restart, and is over when the pushed resolution comes: one end, not two."""
+    every = loaded(PROMETHEUS / "prometheus.yml")["global"]
+    late_s = sum(parse_duration(every[name]) for name in ("scrape_interval", "evaluation_interval"))
+    resolve_after_s = AlertmanagerSettings(urls=["http://127.0.0.1:9093"]).resolve_after
+    for rule in alerts():
+        if rule.name in DERIVED:
+            kept_s = parse_duration(rule.keep_firing_for)
+            assert RESTART_S < kept_s < resolve_after_s - late_s, rule.name
 
 
 def test_every_alert_says_what_to_do() -> None:

@@ -99,7 +99,8 @@ PANELS = (
     Panel(
         title="Answer time",
         about="From a request's first transmission to its final response, answered attempts only: "
-        "silence is not slow. Points are single calls, named by the local part of their Call-ID.",
+        "silence is not slow. Points are single calls, named by the local part of their Call-ID. "
+        "Above 1,000 paths the daemon keeps answer times for each firewall only.",
         runbook="CallsDegraded",
         unit="s",
         steps=((None, GREEN), (0.5, ORANGE), (4, RED)),
