@@ -48,8 +48,8 @@ FAST: Final = Plan(
         clean_s=2.0,
         resolve_after_s=1.0,
     ),
-    quiet_s=5.0,
-    blocked_s=8.0,
+    quiet_s=4.5,
+    blocked_s=6.0,
     healthy_within_s=12.0,
     over_within_s=20.0,
 )
