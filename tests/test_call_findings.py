@@ -44,7 +44,7 @@ def heard(**more: Fact) -> Observation:
     facts: dict[str, Fact] = {
         "mode": "encaprtp", "remote": "198.51.100.2:30000", "source": "", "sent": 10,
         "counted": 10, "echoed": 0, "lost": 10, "forward_lost": None, "reverse_lost": None,
-        "rejected": "", "far_heard": None, "ended_by": "far", "ended_after_s": 0.52,
+        "rejected": "", "far_heard": None, "far_told": None, "ended_by": "far", "ended_after_s": 0.52,
     }  # fmt: skip
     return Observation(Kind.MEDIA, 0.6, {**facts, **more})
 
@@ -73,6 +73,9 @@ ECHOED: dict[str, Fact] = {"echoed": 3, "counted": 3, "lost": 0, "source": "198.
         ({"ended_by": "us"}, Outcome.FAIL, Cause.MEDIA_BLOCKED, "neither reports nor hangs up"),
         ({"far_heard": 0}, Outcome.FAIL, Cause.ONE_WAY_MEDIA, "forward: none of 10"),
         ({"far_heard": 10}, Outcome.FAIL, Cause.ONE_WAY_MEDIA, "reports that it heard 10"),
+        ({"far_told": 10}, Outcome.FAIL, Cause.ONE_WAY_MEDIA, "reverse: none of 10"),
+        ({"far_told": 0, "ended_after_s": 0.07}, Outcome.FAIL, Cause.MEDIA_BLOCKED, "heard 0"),
+        ({"far_heard": 0, "far_told": 0}, Outcome.FAIL, Cause.ONE_WAY_MEDIA, "forward"),
         ({"far_heard": 0, "ended_by": "us"}, Outcome.FAIL, Cause.ONE_WAY_MEDIA, "forward"),
         ({"rejected": "3/13 from 203.0.113.1"}, Outcome.FAIL, Cause.MEDIA_BLOCKED, "203.0.113.1"),
         ({"sent": 1, "ended_after_s": 0.01}, Outcome.PASS, Cause.NONE, ""),

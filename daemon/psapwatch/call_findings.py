@@ -143,6 +143,9 @@ def _direction(seen: Observation, evidence: Evidence) -> tuple[str, str]:
         if _number(heard):
             return "reverse", f"the far side reports that it heard {heard} of them"
         return "forward", "the far side's own report arrives, and says that it heard none"
+    told = seen.get("far_told")
+    if told is not None:
+        return "reverse" if _number(told) else "", f"the far side's BYE says that it heard {told}"
     after_s = float(seen["ended_after_s"] or 0.0)
     if seen["ended_by"] != "far":
         return "", "and the far side neither reports nor hangs up"

@@ -98,6 +98,7 @@ def place(
     plan: Plan | None = None,
     patience_s: float = 8.0,
     is_outward_open: bool = True,
+    tells: bool = True,
     seed: int = 1,
     **psap: Any,
 ) -> Placed:
@@ -108,7 +109,7 @@ def place(
         outside.firewall.add(*rules)
         outside.firewall.outward_open = is_outward_open
         for desk in built.psaps["psap-001"].points:
-            desk.tells_what_it_saw = True
+            desk.tells_what_it_saw = tells
         path = built.outlooks[0].paths[0]
         path = replace(path, psap=replace(path.psap, **psap))
         if path.psap.id == REFERENCE:
@@ -161,7 +162,7 @@ def test_media_goes_there_and_back(script: str, mode: str) -> None:
     [
         ((FORWARD,), Cause.ONE_WAY_MEDIA, "forward"),
         ((REVERSE,), Cause.ONE_WAY_MEDIA, "reverse"),
-        ((FORWARD, REVERSE), Cause.MEDIA_BLOCKED, "heard nothing"),
+        ((FORWARD, REVERSE), Cause.MEDIA_BLOCKED, "BYE says that it heard 0"),
         (
             (replace(FORWARD, action=Reject()),),
             Cause.MEDIA_BLOCKED,
@@ -192,10 +193,10 @@ def test_a_stateful_firewall_that_lets_no_media_in_lets_none_out() -> None:
 def test_direction_without_rtcp_by_the_hour_of_the_bye() -> None:
     """A mirror that sends no report still hangs up at once after three packets, late after none."""
     mute = replace(SCRIPTS["mirror"], manner=replace(SCRIPTS["mirror"].manner, reports=False))
-    back = place(mute, REVERSE)
+    back = place(mute, REVERSE, tells=False)
     assert back.verdict.cause is Cause.ONE_WAY_MEDIA
     assert back.verdict.why.startswith("reverse")
-    there = place(mute, FORWARD)
+    there = place(mute, FORWARD, tells=False)
     assert there.verdict.cause is Cause.MEDIA_BLOCKED
     assert "heard nothing" in there.verdict.why
 

@@ -56,7 +56,9 @@ class Echoes:
     reordered: int = 0
     rtcp: int = 0
     far_heard: int | None = None
-    """How many of ours the mirror says it received (RTCP)."""
+    """How many of ours the mirror says it received (RTCP, so the way back is open)."""
+    far_told: int | None = None
+    """The same from its BYE, which says nothing of the way back."""
     _outer: set[int] = field(default_factory=set)
     _jitter: Jitter = field(default_factory=Jitter)
     _forward: Jitter = field(default_factory=Jitter)
@@ -129,6 +131,7 @@ class Echoes:
             "reordered": self.reordered,
             "rtcp": self.rtcp,
             "far_heard": self.far_heard,
+            "far_told": self.far_told,
         }
         if counted >= PACKETS_MIN and self.rtts:
             loss = 100 * max(forward or 0, reverse or 0) / counted
@@ -153,6 +156,8 @@ class Echoes:
         if self.far_heard is not None and not self.echoed:
             # What left after its last packet it cannot know of: not lost, only not told.
             return len(self.sent_at) if not self.far_heard else 0, self.far_heard
+        if self.far_told and not self.echoed:
+            return 0, self.far_told
         return (0, 0) if self.rtts and not lost else (None, None)
 
 

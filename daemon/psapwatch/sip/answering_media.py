@@ -108,6 +108,14 @@ class Mirrors:
         local = self._places.get(key)
         return local is not None and self._mirrors[local][1].is_done
 
+    def counts(self, key: Key) -> tuple[int, int] | None:
+        """Packets that a dialog's mirror has sent and received."""
+        local = self._places.get(key)
+        if local is None:
+            return None
+        mirror = self._mirrors[local][1]
+        return mirror.echoed, mirror.heard
+
     def end(self, key: Key) -> None:
         """Report what was heard, and close."""
         local = self._places.pop(key, None)

@@ -109,10 +109,20 @@ def seen_as(
 
 
 def bye(
-    answerer: Answerer, invite: Heard, tag: str, transport: TransportName, branch: str
+    answerer: Answerer,
+    invite: Heard,
+    tag: str,
+    transport: TransportName,
+    branch: str,
+    media: tuple[int, int] | None = None,
 ) -> bytes:
-    """BYE inside the dialog that an INVITE made, from the answering side (RFC 3261 12.2.1.1)."""
+    """BYE inside the dialog that an INVITE made, from the answering side (RFC 3261 12.2.1.1).
+
+    ``media``: RTP packets sent and received, told in the header that many user agents have.
+    """
     routes = [f"Route: {route}" for route in invite.fields.get("record-route", ())]
+    if media is not None:
+        routes.append(f"P-RTP-Stat: PS={media[0]},PR={media[1]}")
     dialog = (f"{invite.first('to')};tag={tag}", invite.first("from"), invite.call_id)
     return _request("BYE", answerer, invite, dialog, (transport, branch), routes)
 

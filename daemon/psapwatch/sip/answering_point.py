@@ -320,9 +320,10 @@ class AnsweringPoint:
     def _hang_up(self, dialog: Dialog, now: float) -> None:
         if dialog.ended:
             return
+        media = self._mirrors.counts(dialog.key) if self.tells_what_it_saw else None
         self._end(dialog, now)
         invite, transport = dialog.transaction.request, dialog.transport
-        octets = bye(self.answerer, invite, dialog.tag, transport, self._branch())
+        octets = bye(self.answerer, invite, dialog.tag, transport, self._branch(), media)
         to = next_hop(invite, dialog.transaction.source, transport)
         self._asks.ask(octets, to, reliable=dialog.transaction.reliable, now=now)
 

@@ -6,6 +6,7 @@ is expected to hang up (RFC 6881 ED-79); how soon it does so is evidence, so it 
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import Final
 
@@ -16,7 +17,7 @@ from psapwatch.rtp.tone import Encoding
 from psapwatch.sip.call import Call
 from psapwatch.sip.machine import Send
 from psapwatch.sip.offer import Answer
-from psapwatch.sip.wire import Message
+from psapwatch.sip.wire import Message, Request
 
 HANG_UP_S: Final = 2.0
 """How long after the media the far side's BYE is waited for before ours."""
@@ -25,6 +26,8 @@ LATE_ECHO_S: Final = 0.25
 HOLD_S: Final = HANG_UP_S + LATE_ECHO_S
 """How long an answered call is up beyond its media, at most."""
 
+_RECEIVED: Final = re.compile(r"(?:^|,)\s*PR=(\d{1,6})(?:,|\s|$)")
+"""Packets received, in the header that many user agents put into BYE."""
 _ENCODINGS: Final[dict[str, Encoding]] = {"PCMU": "PCMU", "PCMA": "PCMA"}
 
 
@@ -62,7 +65,10 @@ class MediaCall:
         self._follow(now)
 
     def receive(self, message: Message, now: float, arrived_at: float, source: Address) -> None:
-        """Take one well-formed message."""
+        """Take one well-formed message; a BYE may tell what the far side heard."""
+        if isinstance(message, Request) and message.method == "BYE" and self._stream is not None:
+            found = _RECEIVED.search(message.header("P-RTP-Stat") or "")
+            self._stream.echoes.far_told = int(found[1]) if found else None
         self._call.receive(message, now, arrived_at, source)
         self._follow(now)
 
