@@ -44,7 +44,8 @@ def heard(**more: Fact) -> Observation:
     facts: dict[str, Fact] = {
         "mode": "encaprtp", "remote": "198.51.100.2:30000", "source": "", "sent": 10,
         "counted": 10, "echoed": 0, "lost": 10, "forward_lost": None, "reverse_lost": None,
-        "rejected": "", "far_heard": None, "far_told": None, "ended_by": "far", "ended_after_s": 0.52,
+        "rejected": "", "far_heard": None, "far_told": None,
+        "ended_by": "far", "ended_after_s": 0.52,
     }  # fmt: skip
     return Observation(Kind.MEDIA, 0.6, {**facts, **more})
 

@@ -138,6 +138,7 @@ class SystemNetwork:
             return self._new_socket(socket.SOCK_DGRAM, bound, family, port)
 
         try:
+            self._room_for(2)
             pair = open_pair(make, self._entropy, source, local_host)
         except OSError as error:
             about = f"opening media ports on {local_host}"
@@ -165,14 +166,19 @@ class SystemNetwork:
         self, kind: socket.SocketKind, source: Source, peer: Address, local_port: int
     ) -> socket.socket:
         """Raises OSError, EMFILE only when every socket is a call's or in use."""
-        if self.sockets_open >= self.sockets_max and not self._make_room():
-            raise OSError(errno.EMFILE, f"all {self.sockets_max} sockets are in use")
+        self._room_for(1)
         try:
             return open_socket(kind, source, peer, self._ports, local_port)
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._make_room():
                 raise
         return open_socket(kind, source, peer, self._ports, local_port)
+
+    def _room_for(self, sockets: int) -> None:
+        """Raises OSError (EMFILE) when there is none and nothing gives way."""
+        while self.sockets_open + sockets > self.sockets_max:
+            if not self._make_room():
+                raise OSError(errno.EMFILE, f"all {self.sockets_max} sockets are in use")
 
     def _make_room(self) -> bool:
         """Drop the oldest silent flow that is no call's, otherwise an idle shared flow."""
