@@ -148,7 +148,16 @@ def test_the_same_psap_twice_is_not_a_second_one() -> None:
     assert EVERYWHERE not in permits._store.decisions.stops
 
 
-@pytest.mark.parametrize("code", [486, 488, 503, 600])
+def test_a_503_is_left_alone_only_as_long_as_it_asks() -> None:
+    """Without Retry-After it is a 500, and says nothing of how often we may call."""
+    permits, path = _permits(), _path()
+    permits.learn(path, _evidence(503), _BUSY, WALL)
+    assert permits.ask(path, WALL).granted
+    permits.learn(path, _evidence(503, retry_after="1800"), _BUSY, WALL)
+    assert permits.ask(path, WALL).wait_s == 1800
+
+
+@pytest.mark.parametrize("code", [486, 488, 600])
 def test_a_refusal_is_honoured_with_back_off(code: int) -> None:
     """Each refusal doubles the distance, up to an hour; a pass ends it; Retry-After counts."""
     permits, path = _permits(), _path()

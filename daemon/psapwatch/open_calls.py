@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from typing import Final, Protocol
 
 from psapwatch.endpoint import Path
@@ -10,6 +12,9 @@ from psapwatch.permits import spacing_of
 from psapwatch.store.ledger import CallsStopped, TooSoon
 from psapwatch.store.store import Store
 from psapwatch.world import CallForbidden, Clock, OpenCall
+
+GRAIN_S: Final = 0.01
+"""What wall and loop time may differ by over one interval, where nobody steps the clock."""
 
 
 class CallCounters(Protocol):
@@ -39,6 +44,8 @@ class OpenCalls:
         self._store, self._clock, self._counters = store, clock, counters
         self._open: dict[str, bool] = {}
         """By Call-ID, whether the far side has said anything yet."""
+        self._placed: dict[str, float] = {}
+        """When each PSAP was last called, loop seconds: a stepped wall clock lifts no floor."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -62,10 +69,16 @@ class OpenCalls:
             CallForbidden: stopped, too soon, or another call to the PSAP is open.
             psapwatch.store.ledger.LedgerUnavailable: not committed within a second.
         """
+        now = asyncio.get_running_loop().time()
+        ago_s = now - self._placed.get(row.psap, -math.inf)
+        if row.call_id not in self._open and ago_s < floor_s - GRAIN_S:
+            raise CallForbidden(f"{row.psap} was called {ago_s:.0f} s ago")
         try:
             await self._store.open_call(row, floor_s)
         except (CallsStopped, TooSoon) as refusal:
             raise CallForbidden(str(refusal)) from refusal
+        if floor_s:
+            self._placed[row.psap] = now
         self.adopt(row.call_id)
 
     def adopt(self, call_id: str) -> None:

@@ -25,7 +25,9 @@ HOLD_PACE_S: Final = 60.0
 SECOND_UNSAFE_S: Final = 86_400.0
 """A second PSAP answering unsafely within this stops all test calls of the vantage."""
 BACK_OFF_MAX_S: Final = 3_600.0
-BACK_OFF_CODES: Final = frozenset({486, 488, 503, 600})
+BACK_OFF_CODES: Final = frozenset({486, 488, 600})
+"""Whoever says these need not name a time. A 503 that names none is a 500 (RFC 3261 21.5.4): an
+element on the way says it in an outage, and every call foregone would hide the recovery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,9 @@ class Permits:
             return self.unsafe(path, verdict.why, wall)
         final = evidence.last(Kind.RESPONSE)
         code = final["code"] if final else 0
-        if final is not None and code in BACK_OFF_CODES:
-            asked = str(final.get("retry_after") or "").split(";")[0].strip().split(" ")[0]
+        asked = str(final.get("retry_after") or "") if final else ""
+        asked = asked.split(";")[0].strip().split(" ")[0]
+        if code in BACK_OFF_CODES or (code == 503 and asked.isdigit()):
             _until, before = self._back_off.get(path.psap.id, (0.0, 0.0))
             spacing = call_spacing_s(path.psap.agreement) if path.psap.agreement else 0.0
             length = min(

@@ -48,8 +48,9 @@ NEEDS: Final[Mapping[Need, str]] = {
 """Parts that a scenario may wait for; one that waits is listed, not run, and not called passing."""
 
 DEFAULT_PLAN: Final = Plan()
-CLOSING_S: Final = 420.0
-"""How long after the last fault an incident may take to close: rise, five clean minutes, some."""
+CLOSING_S: Final = 600.0
+"""How long after the last fault an incident may take to close (outages.md 6): a round of calls to
+see that all is well, and five clean minutes."""
 PAGING_S: Final = 5.0
 """From an incident's opening to the sink's having it."""
 
