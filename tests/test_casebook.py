@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import pytest
@@ -307,3 +307,29 @@ def test_options_that_all_die_while_calls_pass_are_a_ticket_only() -> None:
     assert [finding.loss for finding in pools.findings()] == [1.0]
     (opened,) = scene.book.review(standings, pools, now)
     assert (opened.incident.alertname, opened.incident.severity) == ("CallsDegraded", "ticket")
+
+
+def test_a_failure_that_a_closed_incident_explained_is_not_told_anew() -> None:
+    """Only an attempt made after the firewall was well again says that a PSAP is not."""
+    scene = Scene()
+    scene.block()
+    scene.review()
+    straggler = "p07/fw-east"
+    tried_at = scene.now
+    scene.lift(*(key for key in scene.paths if key != straggler))
+
+    def review(last_at: float) -> list[Notice]:
+        scene.now += 1.0
+        standings = {
+            (key, OPTIONS.name): {"leg": replace(scene._standing(key), last_at=last_at)}
+            if key == straggler
+            else {"leg": scene._standing(key)}
+            for key in scene.paths
+        }
+        return scene.book.review(standings, Pools(), scene.now)
+
+    review(tried_at)
+    scene.now += CLEAN_S
+    assert _said(review(tried_at)) == [("closed", "CallsBlocked", "firewall", "fw-east")]
+    assert review(tried_at) == []
+    assert _said(review(scene.now)) == [("open", "CallsBlocked", "psap", "p07")]

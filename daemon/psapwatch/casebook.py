@@ -59,6 +59,8 @@ class Casebook:
         self._open: dict[Identity, _Open] = {}
         self._big: tuple[Scope, ...] = ()
         """The scopes of open incidents that take smaller ones in; asked for every failing path."""
+        self._over: dict[Scope, float] = {}
+        """When each bigger thing whose incident has closed was last sick."""
 
     def adopt(self, incidents: Iterable[Incident], now: float) -> None:
         """Take over the incidents that were open when the daemon stopped: no second page."""
@@ -82,6 +84,16 @@ class Casebook:
     def is_covered(self, path: Path) -> bool:
         """Whether an open incident of a bigger scope already explains this path."""
         return bool(self.covering(path))
+
+    def is_explained(self, path: Path, at: float) -> bool:
+        """Whether a bigger incident explains a failure of ``at``, also one that is closed by now.
+
+        Only an attempt made after the bigger thing was well again can say that a path is not.
+        """
+        if self.is_covered(path):
+            return True
+        scopes = self.ground.scopes.get(path.key) or scopes_of(path)
+        return bool(self._over) and any(at <= self._over.get(scope, 0.0) for scope in scopes)
 
     def is_in_block(self, path: Path) -> bool:
         """Whether a total block of something bigger that this path belongs to is open."""
@@ -130,9 +142,7 @@ class Casebook:
         if notices:
             found = ((each.incident.scope, each.incident.member) for each in self._open.values())
             pools.explained_by([scope for scope in found if scope[0] not in _SMALL])
-        for wanted in wanted_psaps(
-            ground, look, pools, lambda key: self.is_covered(ground.paths[key])
-        ):
+        for wanted in wanted_psaps(ground, look, pools, self.is_explained):
             notices += self._want(wanted, look)
         for known in list(self._open.values()):
             notices += self._follow(known, look, pools)
@@ -233,6 +243,8 @@ class Casebook:
     def _close(self, known: _Open, now: float) -> Notice:
         del self._open[known.incident.identity]
         self._note_scopes()
+        if known.incident.scope not in _SMALL:
+            self._over[known.incident.scope, known.incident.member] = known.last_sick_at
         return Notice("closed", replace(known.incident, closed_at=now, changed_at=now), now)
 
     def _note_scopes(self) -> None:

@@ -170,7 +170,7 @@ def wanted_losses(ground: Ground, look: Look, pools: Pools) -> list[Wanted]:
 
 
 def wanted_psaps(
-    ground: Ground, look: Look, pools: Pools, is_covered: Callable[[str], bool]
+    ground: Ground, look: Look, pools: Pools, is_explained: Callable[[Path, float], bool]
 ) -> list[Wanted]:
     """Incidents for PSAPs with a path that is down and that no bigger incident explains.
 
@@ -182,7 +182,7 @@ def wanted_psaps(
         since = standing.failing_since
         if standing.state is not State.DOWN or not standing.last_failed or since is None:
             continue
-        if ground.is_ours(key) or is_covered(key):
+        if ground.is_ours(key) or is_explained(ground.paths[key], standing.last_at):
             continue
         waits = any(pools.is_shared(scope) for scope in ground.scopes[key])
         if look.now >= since + (PATIENCE_S if waits else SETTLE_S):
