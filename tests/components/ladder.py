@@ -34,6 +34,16 @@ def steps(ladder: Sequence[Seen]) -> tuple[str, ...]:
     return tuple(words)
 
 
+def is_ended(said: Sequence[str]) -> bool:
+    """Whether a call's steps leave nothing open, also where a CANCEL crossed the answer.
+
+    Every final was acknowledged, an answered call was hung up on, and CANCEL and BYE were answered.
+    """
+    ended = ("BYE", "200 BYE") if "200 INVITE" in said else ()
+    cancelled = said.count("CANCEL") == sum(word.endswith(" CANCEL") for word in said)
+    return cancelled and all(word in said for word in ("ACK", *ended))
+
+
 def all_well_formed(seen: Sequence[Seen]) -> bool:
     """Whether tshark could decode every message, and there were any."""
     return bool(seen) and not any(message.is_malformed for message in seen)

@@ -12,7 +12,14 @@ from components.capture import Capture
 from components.daemon import PROGRAM, Daemon
 from components.inbox import Inbox
 from components.kamailio import Kamailio
-from components.ladder import ONLY_THE_TEST_URN, called_uris, ladders, steps
+from components.ladder import (
+    ANSWERED,
+    ONLY_THE_TEST_URN,
+    called_uris,
+    is_ended,
+    ladders,
+    steps,
+)
 from components.peer import Peer
 from components.ports import free_port
 from components.process import program
@@ -38,8 +45,11 @@ def posted(inbox: Inbox, alertname: str) -> list[dict[str, Any]]:
 
 
 def media_sent(captured: Capture, first: int) -> str:
-    """Return a line for each packet that left one of our media ports."""
-    ours = f"udp.srcport >= {first} && udp.srcport < {first + MEDIA_PORTS}"
+    """Return a line for each packet that left one of our media ports.
+
+    The self-test's own responder may have been given one of them: what is SIP is no media.
+    """
+    ours = f"udp.srcport >= {first} && udp.srcport < {first + MEDIA_PORTS} && !sip && !icmp"
     read = [program("tshark"), "-r", str(captured.file), "-Y", ours]
     return subprocess.run(read, check=True, capture_output=True, text=True).stdout
 
@@ -101,11 +111,9 @@ def test_a_phone_is_hung_up_on_and_left_alone(
         if ladder[0].method == "INVITE"
     ]
     said = steps(call)
-    if "180 INVITE" in said:
-        assert said[:3] == ("INVITE", "180 INVITE", "CANCEL")
-        assert said.count("CANCEL") == said.count("200 CANCEL") == 1
-    else:
-        assert said == ("INVITE", "200 INVITE", "ACK", "BYE", "200 BYE")
+    assert is_ended(said)
+    if "180 INVITE" not in said:
+        assert said == ANSWERED
     heard = next(each for each in call if each.status >= 180)
     ended = next(each for each in call if each.method in ("BYE", "CANCEL"))
     assert ended.at_s - heard.at_s < 0.2

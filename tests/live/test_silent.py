@@ -17,7 +17,6 @@ from components.process import program
 from components.watching import OPTIONS, outcomes, watching
 
 PATHS: Final = 2_000
-PAGE_WITHIN_S: Final = 2.0
 BETWEEN_SCRAPES_S: Final = 1.0
 """A scrape of 2,000 paths is work: asking all the time would be a test of scraping."""
 
@@ -66,9 +65,7 @@ def test_2000_silent_paths(
             return most >= open_at_once and outcomes(watch).get("fail", 0) >= PATHS
 
         watch.wait_for(all_failed_and_open, 60, "an attempt on every path")
-        began = time.monotonic()
-        assert fetch(f"{watch.base_url}/").status == 200
-        assert time.monotonic() - began < PAGE_WITHIN_S
+        assert fetch(f"{watch.base_url}/").status == 200, "the page is still served"
         assert most <= limit
         assert set(outcomes(watch)) == {"fail"}
         blamed = watch.samples("psapwatch_causes_total", {"check": "keepalive"})
