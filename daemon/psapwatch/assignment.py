@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from psapwatch.config.shape import Config
 from psapwatch.detection import Thresholds
-from psapwatch.endpoint import REFERENCE, Check, Path
+from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
 from psapwatch.wanted import Ground
 from psapwatch.web.view import MaintenanceRow
 
@@ -22,7 +22,7 @@ def runs_of(config: Config, shard: Shard = (1, 1)) -> tuple[tuple[Path, Check], 
         (path, check)
         for check in config.checks
         for path in config.watched(check)
-        if zlib.crc32(path.psap.id.encode()) % of == nth - 1 or path.psap.id == REFERENCE
+        if zlib.crc32(path.psap.id.encode()) % of == nth - 1 or path.psap.id in (REFERENCE, CONTROL)
     )
 
 
