@@ -29,6 +29,7 @@ NEW_ANSWERER_PASSES: Final = 20
 REVIEW_EVERY_S: Final = 1.0
 """How often open incidents are looked at when no new attempt has failed."""
 
+Excuse = Callable[[Evidence, Verdict], Verdict]
 Key = tuple[str, str]
 """(path key, check name)."""
 
@@ -81,15 +82,23 @@ class Desk:
         self._reviewed_at = 0.0
 
     def take(
-        self, path: Path, check: Check, evidence: Evidence, wall: float, *, was_late: bool = False
+        self,
+        path: Path,
+        check: Check,
+        evidence: Evidence,
+        wall: float,
+        *,
+        was_late: bool = False,
+        excuse: Excuse = lambda _evidence, verdict: verdict,
     ) -> Verdict:
         """Judge one attempt, keep it, and move its leg's state.
 
         ``was_late``: our own loop was, so its retransmissions say nothing of the network.
+        ``excuse`` has the last word on what our own loop may have missed.
         """
         seen = self._of(path, check)
         expected = (path.psap.expected_name, path.psap.alternates)
-        verdict = diagnose(Case(evidence, seen.baseline, *expected))
+        verdict = excuse(evidence, diagnose(Case(evidence, seen.baseline, *expected)))
         self._learn(seen, evidence, verdict)
         self._stand(path, check, evidence, verdict, seen, was_late=was_late)
         self._recorder.attempt(path, check, evidence, verdict)
@@ -212,6 +221,8 @@ class Desk:
         is_ours = path.psap.id in (REFERENCE, CONTROL)
         if verdict.outcome is Outcome.INCONCLUSIVE or not counts(before, is_ours=is_ours):
             return
+        if verdict.failed and self._muted(path):
+            return  # a window names it: what is announced is no evidence of loss
         at = evidence.started_at
         scopes = self.casebook.covering(path) or self.casebook.ground.scopes.get(path.key, ())
         kind: Literal["call", "options"] = "call" if check.is_call else "options"
