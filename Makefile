@@ -2,6 +2,8 @@
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 SEEDS ?= 50
+CI_SEEDS ?= 10
+SCENARIO_SEEDS ?= 1
 FUZZ_EXAMPLES ?= 20000
 DIALOGS ?= 10000
 
@@ -46,8 +48,10 @@ lint: setup
 types: setup
 	@$(BIN)/mypy
 
-seeds: setup  ## the simulation's invariants over SEEDS=50 seeds
-	@PSAPWATCH_SEEDS=$(SEEDS) $(PYTEST) -m seeds --timeout=1800
+seeds: setup  ## the simulation's invariants over SEEDS=50 worlds by chance, SCENARIO_SEEDS=1 of each outage
+	@PSAPWATCH_SEEDS=$(CI_SEEDS) $(BIN)/python -m pytest -m seeds --timeout=1800
+	@$(BIN)/psapwatch replay random --seeds $(SEEDS)
+	@$(BIN)/psapwatch replay --all --seeds $(SCENARIO_SEEDS)
 
 dialogs: setup  ## DIALOGS=10000 random dialogs: each ends on both sides
 	@$(BIN)/python tests/random_dialogs.py --count $(DIALOGS) --seed 1
