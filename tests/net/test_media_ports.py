@@ -19,6 +19,7 @@ from psapwatch.rtp.packet import RtpPacket, receiver_report, serialize_rtp
 from psapwatch.world import Arrival, MediaFlow
 
 RTP = serialize_rtp(RtpPacket(0, 1, 160, 7, b"x" * 160))
+TRIES_MAX = 60
 HOSTS = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 
 
@@ -132,20 +133,27 @@ def test_only_rtp_leaves() -> None:
 
 
 def test_arrivals_carry_the_kernels_time() -> None:
-    """What waited in the socket while the loop was busy is as old as it is."""
+    """What waited in the socket while the loop was busy is as old as it is.
+
+    Where this machine was busy itself, the kernel's time is not trusted: then it is tried again.
+    """
 
     async def main(network: SystemNetwork) -> None:
         ear = Ear()
         flow = opened(network, Source("127.0.0.1"), ear)
-        await asyncio.sleep(0)
-        left_at = flow.send(RTP, flow.local)
         loop = asyncio.get_running_loop()
-        until = loop.time() + 0.05
-        while loop.time() < until:
-            pass  # a loop that is busy
-        await asyncio.sleep(0.01)
-        [arrival] = ear.arrivals
-        assert 0 <= arrival.arrived_at - left_at < 0.02
+        ages = []
+        for _try in range(TRIES_MAX):
+            left_at = flow.send(RTP, flow.local)
+            until = loop.time() + 0.05
+            while loop.time() < until:
+                pass  # a loop that is busy
+            await asyncio.sleep(0.01)
+            ages.append(ear.arrivals[-1].arrived_at - left_at)
+            if 0 <= ages[-1] < 0.02:
+                break
+        else:
+            pytest.fail(f"arrived after {ages}")
         flow.release()
 
     run(main)

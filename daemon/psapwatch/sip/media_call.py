@@ -105,11 +105,7 @@ class MediaCall:
 
     def next_timer(self) -> float | None:
         """Return the next deadline, loop seconds."""
-        deadlines = [self._call.next_timer()]
-        if self._is_running and self._stream is not None:
-            deadlines += [self._bye_at if self._bye_at is not None else self._stream.next_timer()]
-            if self._ended is not None:
-                deadlines += [self._ended_at + LATE_ECHO_S]
+        deadlines = (self._call.next_timer(), self._next_media_timer())
         return min((at for at in deadlines if at is not None), default=None)
 
     # ---- media
@@ -153,6 +149,14 @@ class MediaCall:
     def _is_running(self) -> bool:
         """Whether there is media whose end has not been told."""
         return self._stream is not None and not self._is_told
+
+    def _next_media_timer(self) -> float | None:
+        """The one moment that media waits for: exactly what ``_watch`` looks at."""
+        if self._stream is None or self._is_told:
+            return None
+        if self._ended is not None:
+            return self._ended_at + LATE_ECHO_S
+        return self._bye_at if self._bye_at is not None else self._stream.next_timer()
 
     def _follow(self, now: float) -> None:
         """Begin media when a mirror has answered, and end it with the call, or the call with it."""
