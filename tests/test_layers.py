@@ -54,6 +54,7 @@ LAYERS: Final = {
         "rtp",
         "schedule",
         "sip",
+        "stillness",
         "wanted",
         "wording",
     },

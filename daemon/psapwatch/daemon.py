@@ -202,6 +202,7 @@ class Daemon:
             self._self_test,
             self.metrics.self_test,
             lambda why: self.desk.blind(why, vantage, clock.wall()),
+            self.watch.excuse,
         )
 
     async def _recover(self, row: OpenCall) -> None:

@@ -22,6 +22,7 @@ from psapwatch.open_calls import CallCounters, OpenCalls
 from psapwatch.permits import Permits
 from psapwatch.probes.base import Errand, Heard
 from psapwatch.schedule import Budget, next_due
+from psapwatch.stillness import Stillness
 from psapwatch.store.store import Store
 from psapwatch.turn import Run, Turn, first_dues
 from psapwatch.verdict import Cause, Verdict
@@ -36,10 +37,6 @@ BROUGHT_FORWARD_EVERY_S: Final = 5.0
 DENSE_S: Final = 1.0
 """How often the reference is asked while it is open whether its firewall loses calls."""
 TICK_S: Final = 0.25
-LATE_S: Final = 0.1
-"""A loop this late may have sent again what was answered in time ..."""
-LATE_FOR_S: Final = 5.0
-"""... and for this long after it, first transmissions are no samples of the network."""
 STOP_PATIENCE_S: Final = 3.5
 """How long a stop waits for open calls to end; the whole stop stays under 5 s."""
 
@@ -83,8 +80,7 @@ class Watch:
         self._bursts: dict[str, int] = {}
         self._asked_at: dict[str, float] = {}
         self.calls = OpenCalls(store, world.clock, counters)
-        self._tick_due = float("inf")
-        self._late_at = float("-inf")
+        self.stillness = Stillness()
         self._ticker: asyncio.Task[None] | None = None
 
     # ---- what runs
@@ -142,6 +138,10 @@ class Watch:
                 raise CallForbidden(permit.reason)
         return await self._attempt(turn)
 
+    def excuse(self, evidence: Evidence, verdict: Verdict) -> Verdict:
+        """The verdict, or inconclusive where it was our own loop that stood still."""
+        return self.stillness.excuse(evidence, verdict, asyncio.get_running_loop().time())
+
     # ---- the loop
 
     async def _keep(self, turn: Turn) -> None:
@@ -165,14 +165,11 @@ class Watch:
     async def _tick(self) -> None:
         """Let incidents open and close between attempts, and measure how late the loop is."""
         loop = asyncio.get_running_loop()
-        due = self._tick_due = loop.time() + TICK_S
         while True:
+            due = loop.time() + TICK_S
+            self.stillness.expect(due)
             await asyncio.sleep(max(0.0, due - loop.time()))
-            late_s = max(0.0, loop.time() - due)
-            self._counters.loop_delay(late_s)
-            if late_s > LATE_S:
-                self._late_at = loop.time()
-            due = self._tick_due = loop.time() + TICK_S
+            self._counters.loop_delay(self.stillness.ticked(loop.time()))
             try:
                 self.desk.tick(self.world.clock.wall())
             except Exception:  # noqa: BLE001 - a bug in judging must not end the watching
@@ -261,7 +258,8 @@ class Watch:
 
     def _judge(self, path: Path, check: Check, evidence: Evidence) -> Verdict:
         wall = self.world.clock.wall()
-        verdict = self.desk.take(path, check, evidence, wall, was_late=self._was_late())
+        was_late = self.stillness.lately(asyncio.get_running_loop().time())
+        verdict = self.desk.take(path, check, evidence, wall, was_late=was_late, excuse=self.excuse)
         if check.is_call and self.permits.learn(path, evidence, verdict, wall):
             self.desk.unsafe(path, verdict.why, wall)
         is_bad = verdict.failed or verdict.cause is Cause.PROBER_FAULT
@@ -278,11 +276,6 @@ class Watch:
             why=verdict.why,
         )
         return verdict
-
-    def _was_late(self) -> bool:
-        """Whether our own loop was late lately: that must not pass for the network's doing."""
-        now = asyncio.get_running_loop().time()
-        return now - self._tick_due > LATE_S or now - self._late_at < LATE_FOR_S
 
     def _errand(self, turn: Turn, resolved: Resolved) -> Errand:
         legs = resolved.legs

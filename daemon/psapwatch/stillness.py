@@ -1,0 +1,66 @@
+"""How long our own loop stood still: what must not pass for the network's silence (layer L1).
+
+A paused machine, a starved process, a long garbage collection: afterwards every timer is overdue
+at once, and whatever was under way looks unanswered. Moments are loop seconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from psapwatch.evidence import Evidence, Kind
+from psapwatch.verdict import Cause, Outcome, Plane, Verdict
+
+LATE_S: Final = 0.1
+"""A loop this late may have sent again what was answered in time ..."""
+LATE_FOR_S: Final = 5.0
+"""... and for this long after it, first transmissions are no samples of the network."""
+STILL_SHARE: Final = 0.25
+"""An attempt of which our loop was away for more than this share says nothing by its silence."""
+KEPT_MAX: Final = 600
+"""Late ticks remembered: more than the longest attempt has."""
+
+
+class Stillness:
+    """Told when a tick is due and when it came; says how long the loop stood still."""
+
+    def __init__(self) -> None:
+        self._due = float("inf")
+        self._late: deque[tuple[float, float]] = deque(maxlen=KEPT_MAX)
+
+    def expect(self, due: float) -> None:
+        """Take when the next tick is due."""
+        self._due = due
+
+    def ticked(self, now: float) -> float:
+        """Take a tick, and return how late it was."""
+        late_s = max(0.0, now - self._due)
+        if late_s > LATE_S:
+            self._late.append((now, late_s))
+        return late_s
+
+    def lately(self, now: float) -> bool:
+        """Whether the loop was late a moment ago."""
+        last = self._late[-1][0] if self._late else float("-inf")
+        return now - self._due > LATE_S or now - last < LATE_FOR_S
+
+    def within(self, began: float, now: float) -> float:
+        """How long the loop stood still since ``began``, the present tick's lateness included."""
+        overdue = now - max(began, self._due)
+        still_s = overdue if overdue > LATE_S else 0.0
+        for ended, late_s in reversed(self._late):
+            if ended <= began:
+                break
+            still_s += min(late_s, ended - began)
+        return still_s
+
+    def excuse(self, evidence: Evidence, verdict: Verdict, now: float) -> Verdict:
+        """The verdict; inconclusive where silence may be our own absence."""
+        if not verdict.failed or evidence.first(Kind.SILENT) is None:
+            return verdict
+        still_s = self.within(now - evidence.duration_s, now)
+        if still_s <= STILL_SHARE * evidence.duration_s:
+            return verdict
+        why = f"our own loop stood still for {still_s:.1f} of {evidence.duration_s:.1f} s"
+        return Verdict(Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why)

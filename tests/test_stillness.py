@@ -1,0 +1,81 @@
+"""Our own loop's absence is not the network's silence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from psapwatch.evidence import Evidence, Kind, Observation
+from psapwatch.stillness import KEPT_MAX, LATE_FOR_S, Stillness
+from psapwatch.verdict import Cause, Outcome, Plane, Verdict
+from samples import attempt, sent
+
+SILENT = Observation(Kind.SILENT, 4.0, {"method": "OPTIONS", "after_s": 4.0})
+FAILED = Verdict(Outcome.FAIL, Cause.CALLS_BLOCKED, Plane.PATH, "no answer")
+
+
+def silence(duration_s: float = 4.0) -> Evidence:
+    """Return the evidence of an attempt that nothing was heard of."""
+    return replace(attempt(seen=(sent(), SILENT)), duration_s=duration_s)
+
+
+def loop(*late: tuple[float, float]) -> Stillness:
+    """Return a loop whose ticks at these moments were so late, and whose next is due at 101 s."""
+    still = Stillness()
+    for now, late_s in late:
+        still.expect(now - late_s)
+        assert still.ticked(now) == pytest.approx(late_s)
+    still.expect(101.0)
+    return still
+
+
+@pytest.mark.parametrize(
+    ("still", "is_excused"),
+    [
+        (loop(), False),
+        (loop((99.0, 0.9)), False),
+        (loop((99.0, 1.1)), True),
+        (loop((98.0, 0.4), (99.0, 0.4), (100.0, 0.4)), True),
+        (loop((90.0, 6.0)), False),  # before the attempt began
+        (loop((98.5, 60.0)), True),
+        (loop(*((100.0 - nth / 10, 0.09) for nth in range(40, 0, -1))), False),  # only busy
+    ],
+)
+def test_silence_while_our_loop_was_away_is_inconclusive(
+    still: Stillness, *, is_excused: bool
+) -> None:
+    """More than a quarter of the attempt is too much; less is no excuse for a block."""
+    verdict = still.excuse(silence(), FAILED, 100.0)
+    assert (verdict is FAILED) is not is_excused
+    if is_excused:
+        assert (verdict.outcome, verdict.cause) == (Outcome.INCONCLUSIVE, Cause.PROBER_FAULT)
+        assert "stood still" in verdict.why
+
+
+def test_a_tick_that_is_overdue_right_now_counts() -> None:
+    """After a pause the attempts' timers fire before the tick does."""
+    assert loop().excuse(silence(8.0), FAILED, 104.0).cause is Cause.PROBER_FAULT
+    assert loop().excuse(silence(8.0), FAILED, 101.05) is FAILED
+
+
+def test_what_was_heard_is_no_silence() -> None:
+    """A rejection is a rejection, however late our loop was."""
+    refused = replace(attempt(seen=(sent(),)), duration_s=4.0)
+    assert loop((99.0, 3.0)).excuse(refused, FAILED, 100.0) is FAILED
+
+
+def test_a_late_loop_is_late_for_a_while() -> None:
+    """First transmissions say nothing for some seconds."""
+    still = loop((100.0, 0.2))
+    assert still.lately(100.5)
+    still.expect(200.0)
+    assert still.lately(100.0 + LATE_FOR_S - 0.1)
+    assert not still.lately(100.0 + LATE_FOR_S)
+
+
+def test_memory_is_bounded() -> None:
+    """A loop that is late for ever is remembered as far as an attempt goes back."""
+    still = loop(*((float(nth), 0.5) for nth in range(2 * KEPT_MAX)))
+    assert still.within(0.0, 2.0 * KEPT_MAX) <= 0.5 * KEPT_MAX + 2 * KEPT_MAX
+    assert len(still._late) == KEPT_MAX
