@@ -94,6 +94,7 @@ def test_a_bye_just_before_ours_is_due_leaves_no_deadline_behind() -> None:
     pair = Pair("no_bye")
     bye_due = PLAN.window_s + HANG_UP_S
     pair.run(bye_due - LATE_ECHO_S / 2)
+    pair.now = bye_due - LATE_ECHO_S / 2
     [dialog] = pair.point._dialogs.values()
     pair.point._hang_up(dialog, pair.now)
     pair.exchange()
