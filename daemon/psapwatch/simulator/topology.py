@@ -192,6 +192,11 @@ def _sources(plan: Plan, v: int, f: int) -> tuple[str, ...]:
     return (*v4, f"fd00:{100 + v}:{f:x}::10") if plan.with_v6 else v4
 
 
+def _reference_params(plan: Plan) -> str:
+    """The references stand on the plan's transports: where UDP is none of them, they say so."""
+    return "" if "udp" in plan.transports else f";transport={plan.transports[0]}"
+
+
 def _outlook(plan: Plan, v: int, agencies: tuple[Psap, ...]) -> Outlook:
     control = Control(Source(f"10.{150 + v}.0.10", sip_ports=plan.sip_ports))
     firewalls = tuple(
@@ -201,7 +206,7 @@ def _outlook(plan: Plan, v: int, agencies: tuple[Psap, ...]) -> Outlook:
                 Source(host, sip_ports=plan.sip_ports, witness=f"sip:witness@10.{100 + v}.{f}.1")
                 for host in _sources(plan, v, f)
             ),
-            reference=f"sip:ref-{name}.example.gov",
+            reference=f"sip:ref-{name}.example.gov{_reference_params(plan)}",
             control=control,
         )
         for f, name in enumerate(plan.firewalls)
