@@ -66,6 +66,7 @@ class Plan:
     """Of the PSAPs, in order; where they end, ``PSAP 17`` and so on."""
     calls_every_s: float = 300.0
     sip_ports: PortRange = PortRange(20_000, 29_999)
+    rtp_ports: PortRange = PortRange(40_000, 49_999)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +147,11 @@ def topology(world: SimulatedWorld, seed: int, plan: Plan = Plan()) -> Topology:
 
 def _agency(plan: Plan, number: int) -> Psap:
     named = number <= len(plan.names)
+    name = plan.names[number - 1] if named else f"PSAP {number}"
     return Psap(
         id=f"psap-{number:03d}",
-        name=plan.names[number - 1] if named else f"PSAP {number}",
+        name=name,
+        expected_name=name,
         attributes=tuple((name, values[number % len(values)]) for name, values in plan.attributes),
         agreement=Agreement(consent="simulated", every_s=plan.calls_every_s, commissioned=True),
     )
@@ -198,12 +201,19 @@ def _reference_params(plan: Plan) -> str:
 
 
 def _outlook(plan: Plan, v: int, agencies: tuple[Psap, ...]) -> Outlook:
-    control = Control(Source(f"10.{150 + v}.0.10", sip_ports=plan.sip_ports))
+    control = Control(
+        Source(f"10.{150 + v}.0.10", sip_ports=plan.sip_ports, rtp_ports=plan.rtp_ports)
+    )
     firewalls = tuple(
         Firewall(
             id=name,
             sources=tuple(
-                Source(host, sip_ports=plan.sip_ports, witness=f"sip:witness@10.{100 + v}.{f}.1")
+                Source(
+                    host,
+                    sip_ports=plan.sip_ports,
+                    rtp_ports=plan.rtp_ports,
+                    witness=f"sip:witness@10.{100 + v}.{f}.1",
+                )
                 for host in _sources(plan, v, f)
             ),
             reference=f"sip:ref-{name}.example.gov{_reference_params(plan)}",
