@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes
 from pathlib import Path
@@ -14,11 +15,13 @@ import xmlschema
 from psapwatch.location import (
     CIVIC,
     Civic,
+    Message,
     Point,
     call_identifiers,
     pidf_lo,
     sameness,
     with_location,
+    with_padding,
 )
 from psapwatch.sip.offer import build_offer, read_answer
 
@@ -147,6 +150,24 @@ def test_our_own_reader_finds_the_offer() -> None:
     sdp = build_offer("192.0.2.1", 40_000, 7)
     message = with_location(sdp, document(BOSTON), identity="example.net", token=TOKEN)
     assert read_answer(message.body, message.content_type).what == "source"
+
+
+def test_padding_makes_it_as_long_without_a_word_of_location() -> None:
+    """Size alone is left: the same octets with its headers, and the offer is still found."""
+    sdp = build_offer("192.0.2.1", 40_000, 7)
+    full = with_location(sdp, document(BOSTON), identity="example.net", token=TOKEN)
+    full = replace(full, headers=full.headers + call_identifiers("example.net", TOKEN))
+    padded = with_padding(sdp, full, token=TOKEN)
+
+    def octets(message: Message) -> int:
+        headers = (("Content-Type", message.content_type), *message.headers)
+        return len(message.body) + sum(len(f"{name}: {value}\r\n") for name, value in headers)
+
+    assert octets(padded) == octets(full) > 1_300
+    assert padded.headers == ()
+    for word in (b"pidf", b"geopriv", b"presence", b"42.36"):
+        assert word not in padded.body
+    assert read_answer(padded.body, padded.content_type).what == "source"
 
 
 def test_identifiers_are_as_i3_writes_them() -> None:

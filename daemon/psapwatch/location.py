@@ -64,6 +64,10 @@ class Point:
     longitude: float
 
 
+NOWHERE: Final = Point(0.0, 0.0)
+"""In the sea, where nobody lives: what our own responders are told where no place is configured."""
+
+
 @dataclass(frozen=True, slots=True)
 class Civic:
     """A civic address: pairs of an element of ``CIVIC`` and its value, in any order."""
@@ -130,6 +134,23 @@ def with_location(sdp: bytes, document: bytes, *, identity: str, token: str) -> 
         body + f"--{boundary}--\r\n".encode(),
         (("Geolocation", f"<cid:{name}>"), ("Geolocation-Routing", "yes")),
     )
+
+
+def with_padding(sdp: bytes, like: Message, *, token: str) -> Message:
+    """Put offer and padding into one body, as long with its headers as ``like`` and its own are.
+
+    Not a word of a location: where this passes and ``like`` does not, content is to blame, not
+    size. ``token`` is at least 16 hex digits of this call alone.
+    """
+    boundary = f"part-{token[:16]}"
+    head = (
+        f"--{boundary}\r\nContent-Type: application/sdp\r\n\r\n".encode() + sdp
+        + f"\r\n--{boundary}\r\nContent-Type: text/plain\r\n\r\n".encode()
+    )  # fmt: skip
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    octets = len(like.body) + sum(len(f"{name}: {value}\r\n") for name, value in like.headers)
+    padding = b"." * max(0, octets - len(head + tail))
+    return Message(f"multipart/mixed;boundary={boundary}", head + padding + tail, ())
 
 
 def call_identifiers(identity: str, token: str) -> tuple[tuple[str, str], ...]:

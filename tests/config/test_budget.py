@@ -88,4 +88,29 @@ def test_the_load_is_printed_for_each_firewall_and_psap() -> None:
     assert lines[0].endswith("psapwatch.yml: 6 psaps, 8 paths, 2 firewalls, 4 checks")
     assert lines[4] == "psap ma-boston: 0.1767 messages/s, 0.003333 calls/s (one call every 5m)"
     assert lines[6].endswith("(OPTIONS only: no consent to test calls)")
-    assert len(lines) == 1 + 1 + 2 + 6
+    assert lines[10].startswith("check test-call on psaps: the location is left out over UDP")
+    assert len(lines) == 1 + 1 + 2 + 6 + 1
+
+
+def test_what_is_too_long_for_a_datagram_is_said() -> None:
+    """Over UDP a PSAP gets no location (RFC 3261 18.1.1), our own responder gets fragments."""
+    written = plain()
+    written["firewalls"]["fw-east"]["reference"] = "sip:ref.example.net;transport=udp"
+    written["psaps"][0] |= {"location": {"lat": 42.3601, "lon": -71.0589}}
+    written["psaps"][0]["paths"][0]["uri"] = "sip:psap1.example.gov;transport=udp"
+    call = {"probe": "call", "every": "5m"}
+    written["checks"] = {
+        "small": call,
+        "located": {**call, "location": True},
+        "large": {**call, "location": True, "on": "reference"},
+        "padded": {**call, "padding": True, "on": "reference"},
+    }
+    located, *large = print_load(load_plain(written))[-3:]
+    assert located == (
+        "check located on psaps: the location is left out over UDP, "
+        "where RFC 3261 18.1.1 wants a stream (1 path)"
+    )
+    assert large == [
+        f"check {name} on reference: the {content} goes over UDP as well, in fragments (1 path)"
+        for name, content in (("large", "location"), ("padded", "padding"))
+    ]

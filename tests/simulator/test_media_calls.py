@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from psapwatch.diagnosis import Case, diagnose
-from psapwatch.endpoint import REFERENCE, Address, Check, Identity, Path, PortRange
+from psapwatch.endpoint import CONTROL, REFERENCE, Address, Check, Identity, Path, PortRange
 from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.net.pump import Pump
 from psapwatch.probes.base import Errand
@@ -369,6 +369,46 @@ def test_location_goes_over_streams_only() -> None:
     assert over_udp.header("Geolocation") is None
     size = next(p for p in placed.evidence.transcript if p.octets.startswith(b"INVITE"))
     assert len(size.octets) > 1_800
+
+
+@pytest.mark.parametrize(
+    ("settings", "psap", "is_large"),
+    [
+        (CallSettings(), REFERENCE, False),
+        (CallSettings(location=True), REFERENCE, True),
+        (CallSettings(padding=True), REFERENCE, True),
+        (CallSettings(padding=True), CONTROL, True),
+        (CallSettings(padding=True), "ma-boston", False),
+        (CallSettings(location=True), "ma-boston", False),
+    ],
+)
+def test_only_our_own_responders_get_a_large_invite_over_udp(
+    settings: CallSettings, psap: str, *, is_large: bool
+) -> None:
+    """With location or padding it needs fragments; no PSAP is ever sent one."""
+    placed = place("mirror", settings=settings, id=psap)
+    octets = next(p.octets for p in placed.evidence.transcript if p.octets.startswith(b"INVITE"))
+    assert (len(octets) > 1_800) == is_large
+    assert (len(octets) < 1_200) == (not is_large)
+    assert (b"<gml:pos>0.000000 0.000000<" in octets) == (settings.location and is_large)
+
+
+def test_padding_is_as_long_as_a_location_to_the_octet() -> None:
+    """The same road, the same size, over UDP and TCP; another content."""
+    for transport in ("udp", "tcp"):
+        sizes = {
+            len(next(p.octets for p in placed.evidence.transcript if p.octets[:6] == b"INVITE"))
+            for settings in (CallSettings(location=True), CallSettings(padding=True))
+            for placed in [
+                place(
+                    "mirror",
+                    settings=settings,
+                    plan=Plan(psaps=1, transports=(transport,)),
+                    id=REFERENCE,
+                )
+            ]
+        }
+        assert len(sizes) == 1
 
 
 def test_location_is_new_in_every_call() -> None:

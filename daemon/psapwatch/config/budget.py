@@ -117,7 +117,25 @@ def print_load(config: Config) -> list[str]:
     for psap in config.psaps:
         rate = load.psaps[psap.id]
         lines.append(f"psap {psap.id}: {_print_rate(rate)}{_print_interval(psap, rate)}")
-    return lines
+    return [*lines, *_print_large(config)]
+
+
+def _print_large(config: Config) -> Iterator[str]:
+    """Say what becomes, over UDP, of the calls that are too long for one datagram."""
+    for check in config.checks:
+        content = next(
+            (name for name in ("location", "padding") if getattr(check.settings, name, False)), ""
+        )
+        udp = [path for path in config.watched(check) if path.transport == "udp"]
+        if not content or not udp:
+            continue
+        becomes = (
+            f"the {content} is left out over UDP, where RFC 3261 18.1.1 wants a stream"
+            if check.on == "psaps"
+            else f"the {content} goes over UDP as well, in fragments"
+        )
+        ways = f"{len(udp)} path{'s' if len(udp) > 1 else ''}"
+        yield f"check {check.name} on {check.on}: {becomes} ({ways})"
 
 
 def _print_rate(rate: Rate) -> str:

@@ -94,6 +94,18 @@ def _checks(parts: Parts) -> Errors:
             yield piece.error("no firewall has a control with a source", "on")
 
 
+def _paddings(parts: Parts) -> Errors:
+    """Padding means nothing to a PSAP, and only our own responders are there to be tried on."""
+    for piece in parts.checks:
+        when, settings = piece.model.when, piece.model.settings
+        if not getattr(settings, "padding", False):
+            continue
+        if when.on == "psaps":
+            yield piece.error("is for checks on: reference or on: control", "padding")
+        if settings.location:
+            yield piece.error("takes the location's place; one of the two", "padding")
+
+
 def _windows(parts: Parts) -> Errors:
     for piece in parts.main.all("maintenance"):
         model: WindowModel = piece.model
@@ -170,6 +182,7 @@ _RULES: Final[tuple[Callable[[Parts], Errors], ...]] = (
     _sources,
     _controls,
     _checks,
+    _paddings,
     _windows,
     _sinks,
     _something,

@@ -9,7 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from psapwatch.endpoint import CONTROL, REFERENCE, Path
 from psapwatch.evidence import Evidence
-from psapwatch.location import Message, Point, call_identifiers, pidf_lo, with_location
+from psapwatch.location import (
+    NOWHERE,
+    Message,
+    Point,
+    call_identifiers,
+    pidf_lo,
+    with_location,
+    with_padding,
+)
 from psapwatch.probes.base import Errand, Setting, attempt
 from psapwatch.rtp.stream import PACKET_S, Start, StreamPlan
 from psapwatch.sip.call import Call, CallPlan
@@ -43,7 +51,14 @@ class CallSettings(BaseModel):
         le=500,
         description="RTP packets to a reference or control; loss and MOS need 50; a PSAP gets 10",
     )
-    location: bool = Field(default=False, description="send the PSAP's location (PIDF-LO)")
+    location: bool = Field(
+        default=False,
+        description="send the PSAP's location (PIDF-LO); over UDP to a reference or control only",
+    )
+    padding: bool = Field(
+        default=False,
+        description="send padding of a location's size instead; to a reference or control only",
+    )
 
     async def run(self, world: World, path: Path, errand: Errand) -> Evidence:
         """Place one test call along the path, end it, and return what was seen."""
@@ -59,21 +74,21 @@ class CallSettings(BaseModel):
 
     def _stream_plan(self, setting: Setting) -> StreamPlan:
         """Ten packets, three echoes; towards our own responders as many as the patience holds."""
-        if self.packets <= PSAP_PACKETS_MAX or setting.path.psap.id not in (REFERENCE, CONTROL):
+        if self.packets <= PSAP_PACKETS_MAX or not _is_ours(setting):
             return StreamPlan(packets_max=min(self.packets, PSAP_PACKETS_MAX))
         patience_s = setting.errand.check.give_up_after_s - ANSWER_S - LONG_LINGER_S - HOLD_S
         fits = max(PSAP_PACKETS_MAX, int(patience_s / PACKET_S))
         return StreamPlan(min(self.packets, fits), None, LONG_LINGER_S)
 
     def _content(self, setting: Setting) -> _Content:
-        """The offer; over TCP and TLS with the location, which makes it too long for UDP."""
+        """The offer, with the location or padding of its size where that may go."""
         host = setting.caller.sent_by.rpartition(":")[0].strip("[]")
         port = setting.media.port if setting.media else DISCARD_PORT
         offer = build_offer(host, port, int(setting.token(4), 16))
-        where = setting.path.psap.location
-        if not self.location or where is None or not setting.reliable:
+        place = self._place(setting)
+        if place is None:
             return _Content(Message("application/sdp", offer, ()), None)
-        place, sender = Point(*where), setting.caller.from_uri
+        sender = setting.caller.from_uri
         try:
             domain = parse_uri(sender).host or host
         except BadUri:
@@ -82,7 +97,28 @@ class CallSettings(BaseModel):
         document = pidf_lo(place, entity=entity, device=setting.token(16), at=setting.started_at)
         message = with_location(offer, document, identity=domain, token=setting.token(16))
         headers = message.headers + call_identifiers(domain, setting.token(16))
-        return _Content(Message(message.content_type, message.body, headers), place)
+        full = Message(message.content_type, message.body, headers)
+        if self.padding:
+            return _Content(with_padding(offer, full, token=setting.token(8)), None)
+        return _Content(full, place)
+
+    def _place(self, setting: Setting) -> Point | None:
+        """Where the call says it is; None where it carries SDP alone.
+
+        With a location it is too long for one datagram, and RFC 3261 18.1.1 wants a stream: only
+        our own responders get it over UDP, in fragments, to learn whether those pass.
+        """
+        is_ours, where = _is_ours(setting), setting.path.psap.location
+        is_allowed = is_ours or (setting.reliable and not self.padding)
+        if not (self.location or self.padding) or not is_allowed:
+            return None
+        if where is None:
+            return NOWHERE if is_ours else None
+        return Point(*where)
+
+
+def _is_ours(setting: Setting) -> bool:
+    return setting.path.psap.id in (REFERENCE, CONTROL)
 
 
 @dataclass(frozen=True, slots=True)
