@@ -15,7 +15,7 @@ from psapwatch.pooled import Pools
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 from psapwatch.verdict import Cause
-from psapwatch.wanted import Ground
+from psapwatch.wanted import Ground, common_cause
 
 OPTIONS = Check("keepalive", 15.0, 4.0, OptionsSettings())
 CALLS = Check("test-call", 300.0, 8.0, CallSettings())
@@ -204,6 +204,19 @@ def test_calls_that_fail_beside_passing_options_are_a_pattern() -> None:
     assert opened.incident.alertname == "CallsBlocked"
     assert opened.incident.cause is Cause.INVITE_BLOCKED
     assert "OPTIONS still pass" in opened.incident.summary
+
+
+def test_the_end_of_a_total_block_is_not_taken_for_a_block_of_calls() -> None:
+    """OPTIONS come back first; only a call that failed after they passed says what they mean."""
+    since, now = 1_000.0, 1_060.0
+    calls = [
+        Standing(State.DOWN, 3, 0, since, None, tried_at, True, Cause.CALLS_BLOCKED)
+        for tried_at in (1_040.0, 1_048.0)
+    ]
+    came_back_at = {1_047.0: Cause.INVITE_BLOCKED, 1_049.0: Cause.CALLS_BLOCKED}
+    for passing_since, cause in came_back_at.items():
+        options = Standing(State.UP, passes=3, last_at=now, passing_since=passing_since)
+        assert common_cause({"call": calls, "options": [options]}, since) is cause
 
 
 def test_a_restart_in_mid_outage_neither_pages_again_nor_forgets() -> None:

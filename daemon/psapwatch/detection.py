@@ -51,6 +51,8 @@ class Standing:
     last_failed: bool = False
     cause: Cause = Cause.NONE
     why: str = ""
+    passing_since: float = 0.0
+    """When the first attempt of the present run of passes began."""
 
     @property
     def is_failing(self) -> bool:
@@ -85,6 +87,7 @@ def step(standing: Standing, verdict: Verdict, began_at: float, thresholds: Thre
         failures=0,
         passes=passes,
         failing_since=standing.failing_since if still_down else None,
+        passing_since=standing.passing_since if standing.passes else began_at,
         last_pass_at=began_at,
         last_at=began_at,
         last_failed=False,

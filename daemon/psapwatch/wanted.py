@@ -194,7 +194,9 @@ def common_cause(by_kind: Mapping[str, Sequence[Standing]], since: float) -> Cau
     """The cause that most failing standings name; silent calls beside passing OPTIONS say more.
 
     One attempt alone never says ``invite_blocked``: it takes OPTIONS of the same domain that pass
-    after the calls began to fail. ICMP is rate-limited: one prohibition explains much silence.
+    after the calls began to fail, and a call that failed after they passed: at the end of a total
+    block OPTIONS are the first to pass. ICMP is rate-limited: one prohibition explains much
+    silence.
     """
     failing = [leg for found in by_kind.values() for leg in found if leg.is_failing]
     if not failing:
@@ -204,7 +206,8 @@ def common_cause(by_kind: Mapping[str, Sequence[Standing]], since: float) -> Cau
     if cause is Cause.CALLS_BLOCKED and Cause.EXPLICIT_REJECT in named:
         return Cause.EXPLICIT_REJECT
     options = by_kind.get("options", ())
-    passing = sum(not leg.is_failing and leg.last_at > since for leg in options)
+    tried_at = max(leg.last_at for leg in failing)
+    passing = any(leg.last_at > since and leg.passing_since < tried_at for leg in options)
     calls_only = not any(leg.is_failing for leg in options)
     if cause is Cause.CALLS_BLOCKED and passing and calls_only:
         return Cause.INVITE_BLOCKED
