@@ -55,6 +55,17 @@ def _twice(scene: Stage) -> None:
     _send(TEST % b"two")(scene)
 
 
+def _astray(times: int) -> Callable[[Stage], None]:
+    """So many calls for psap-002 that reach psap-001, which the daemon has just called."""
+
+    def breaking(scene: Stage) -> None:
+        for nth in range(times):
+            route = b"Route: <sip:psap-002.example.gov;lr>\r\nCall-ID: astray-%d" % nth
+            _send(TEST.replace(b"Call-ID: %s", route))(scene)
+
+    return breaking
+
+
 def _uncounted(scene: Stage) -> None:
     wall = scene.daemon.world.clock.wall()
     evidence = attempt(scene.config.paths[0], at=wall, attempt_id="never-counted")
@@ -82,6 +93,7 @@ def test_a_whole_daemon_breaks_none() -> None:
     [
         (_send(LIVE % b"live"), "an INVITE that is no test call"),
         (_twice, "psap-001 called 0.0 s after the last call"),
+        (_astray(2), "psap-001 called 0.0 s after the last call"),
         (_uncounted, "in the store"),
         (lambda scene: scene.daemon.metrics.internal_error(), "1 errors of our own"),
         (_leave_open, "1 sockets left open"),
@@ -90,3 +102,8 @@ def test_a_whole_daemon_breaks_none() -> None:
 def test_what_is_broken_is_named(breaking: Callable[[Stage], None], says: str) -> None:
     """Each invariant has its sentence."""
     assert any(says in problem for problem in _broken_by(breaking))
+
+
+def test_nobody_can_know_that_a_call_goes_astray_before_it_does() -> None:
+    """The first call that reaches another PSAP breaks nobody's floor; the second one does."""
+    assert not [problem for problem in _broken_by(_astray(1)) if "after the last call" in problem]

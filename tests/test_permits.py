@@ -148,6 +148,84 @@ def test_the_same_psap_twice_is_not_a_second_one() -> None:
     assert EVERYWHERE not in permits._store.decisions.stops
 
 
+def _answered_by(name: str) -> Evidence:
+    seen = Observation(Kind.ANSWER, 0.1, {"what": "mirror", "text": f"{name}\r\nurn:x\r\n"})
+    return replace(_evidence(), observations=(seen,))
+
+
+def _neighbours(*, agreed: bool = True) -> tuple[Permits, Path, Path]:
+    permits = _permits()
+    boston, lynn = _path(), _path("lynn", _AGREED if agreed else None)
+    permits.know((boston.psap, lynn.psap))
+    return permits, boston, lynn
+
+
+def test_the_floor_is_charged_to_whoever_answered() -> None:
+    """A call for Boston that Lynn answers counts as Lynn's, on every path that leads there."""
+    permits, boston, lynn = _neighbours()
+    permits.learn(boston, _answered_by("Lynn"), _GOOD, WALL)
+    assert permits.ask(lynn, WALL + 299.0).wait_s == pytest.approx(1.0)
+    assert permits.ask(boston, WALL + 299.0).wait_s == pytest.approx(1.0)
+    permits.enter(boston, WALL + 300.0)
+    assert permits.ask(lynn, WALL + 300.0).reason == "one call at a time"
+    permits.leave(boston)
+    assert permits.ask(lynn, WALL + 303.0).granted
+    permits.learn(boston, _answered_by("ma-boston"), _GOOD, WALL + 301.0)
+    permits.enter(lynn, WALL + 303.0)
+    assert permits.ask(boston, WALL + 303.0).granted, "Boston answers for itself again"
+
+
+def test_what_holds_for_whoever_answered_holds_for_the_call() -> None:
+    """A stop and a back-off of Lynn also end the calls for Boston that Lynn answers."""
+    permits, boston, lynn = _neighbours()
+    permits.learn(boston, _answered_by("Lynn"), _GOOD, WALL)
+    permits.learn(lynn, _evidence(486), _BUSY, WALL)
+    assert permits.ask(boston, WALL + 599.0).reason == "backing off as the PSAP asked"
+    permits._store.decisions.stop(Stop("lynn", "operator", "storm", "me", WALL))
+    assert "storm" in permits.ask(boston, WALL + 1e6).reason
+
+
+def test_who_has_not_agreed_is_called_once_by_mistake_and_not_again() -> None:
+    """Lynn gave no consent: Boston's calls stop until a human resumes them."""
+    permits, boston, _lynn = _neighbours(agreed=False)
+    assert permits.learn(boston, _answered_by("Lynn"), _GOOD, WALL) == []
+    permit = permits.ask(boston, WALL + 1e6)
+    assert (permit.granted, permit.wait_s) == (False, 0.0)
+    assert "lynn, without consent" in permit.reason
+    assert permits._store.decisions.stops["ma-boston"].reason == "misrouted"
+
+
+def test_paths_to_one_psap_are_called_in_turn() -> None:
+    """Whoever waits goes before the one that was called last, however punctual that one is."""
+    permits = _permits()
+    east, west = _path(), replace(_path(), id="west")
+
+    def call(path: Path, wall: float) -> None:
+        permits.enter(path, wall)
+        permits._store.charge("ma-boston", wall)
+        permits.leave(path)
+
+    call(east, WALL)
+    assert permits.ask(west, WALL + 150.0).wait_s == pytest.approx(150.0)
+    assert permits.ask(east, WALL + 300.0).reason == "another path's turn"
+    assert permits.ask(west, WALL + 300.1).granted
+    call(west, WALL + 300.1)
+    assert permits.ask(east, WALL + 301.0).wait_s == pytest.approx(299.1)
+    assert not permits.ask(west, WALL + 450.0).granted
+    assert permits.ask(east, WALL + 600.2).granted, "east has waited since 300 s, west since 450"
+
+
+def test_a_claim_that_is_not_used_is_soon_forgotten() -> None:
+    """A path that has left the configuration holds nobody up, nor does a stepped clock."""
+    permits = _permits()
+    east, west = _path(), replace(_path(), id="west")
+    permits._store.charge("ma-boston", WALL)
+    permits.ask(west, WALL + 150.0)
+    assert not permits.ask(east, WALL + 300.0).granted
+    assert permits.ask(east, WALL + 302.1).granted
+    assert permits.ask(east, WALL - 3_600.0).granted
+
+
 def test_a_503_is_left_alone_only_as_long_as_it_asks() -> None:
     """Without Retry-After it is a 500, and says nothing of how often we may call."""
     permits, path = _permits(), _path()
@@ -175,24 +253,35 @@ def test_a_refusal_is_honoured_with_back_off(code: int) -> None:
 def test_no_psap_is_called_more_often_than_agreed_in_the_whole_daemon() -> None:
     """Two paths, an outage that makes everybody suspicious, and recovery: the floor holds."""
 
-    async def scene() -> dict[str, list[float]]:
+    async def scene() -> tuple[dict[str, list[float]], dict[str, set[str]]]:
         plan = Plan(psaps=12, firewalls=("fw-east", "fw-west"), calls_every_s=150.0)
         async with stage(7, plan, CHECKS) as running:
+            sources: dict[str, set[str]] = {}
+            running.topology.world.network.taps.append(
+                lambda packet: (
+                    sources.setdefault(packet.destination.host, set()).add(packet.source.host)
+                    if packet.octets.startswith(b"INVITE")
+                    else None
+                )
+            )
             await asyncio.sleep(700)
             running.topology.firewalls["fw-east"].add(_NO_OPTIONS)
             await asyncio.sleep(400)
             running.topology.firewalls["fw-east"].remove("block")
             await asyncio.sleep(700)
             assert running.topology.firewalls["fw-east"].hits["block"] > 0
-            return {
+            heard = {
                 name: sorted(
                     {seen.call_id: seen.at for point in psap.points for seen in point.log
                      if seen.method == "INVITE"}.values()
                 )
                 for name, psap in running.topology.psaps.items()
             }  # fmt: skip
+            hosts = {name: psap.hosts[0] for name, psap in running.topology.psaps.items()}
+            return heard, {name: sources[host] for name, host in hosts.items()}
 
-    heard = run(scene(), seed=7)
+    heard, sources = run(scene(), seed=7)
+    assert all(len(hosts) == 2 for hosts in sources.values()), "calls went over both paths"
     assert all(len(times) >= 3 for times in heard.values())
     for times in heard.values():
         gaps = [later - earlier for earlier, later in itertools.pairwise(times)]

@@ -42,14 +42,25 @@ def misrouted(
     if expected is None or answer is None:
         return None
     said = _name_in(answer, evidence)
-    if not said or _slug(said) == _slug(expected):
+    if not said or slug(said) == slug(expected):
         return None
-    if _slug(said) in {_slug(other) for other in alternates}:
+    if slug(said) in {slug(other) for other in alternates}:
         why = f"{said} answers in place of {expected}: a diversion that is provided for"
         return Outcome.DEGRADED, Cause.MISROUTED, Plane.SIGNALLING, why
     if not str(answer["text"]).strip():
         return None  # a Contact that is neither name may name a machine
     return Outcome.FAIL, Cause.MISROUTED, Plane.SIGNALLING, f"{said} answers, not {expected}"
+
+
+def answerer(evidence: Evidence) -> str:
+    """Who answered a call, as ``slug`` writes names; "" where the answer does not say."""
+    answer = evidence.first(Kind.ANSWER)
+    return slug(_name_in(answer, evidence)) if answer is not None else ""
+
+
+def slug(name: str) -> str:
+    """A name for comparison: its letters and digits, in lower case."""
+    return _NOT_A_WORD.sub("-", name.lower()).strip("-")
 
 
 def media(evidence: Evidence) -> Finding | None:
@@ -111,10 +122,6 @@ def _name_in(answer: Observation, evidence: Evidence) -> str:
             if found and found[1].strip():
                 return found[1].strip()[:80]
     return ""
-
-
-def _slug(name: str) -> str:
-    return _NOT_A_WORD.sub("-", name.lower()).strip("-")
 
 
 def _asymmetric(seen: Observation) -> Finding | None:

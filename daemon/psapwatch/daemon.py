@@ -132,6 +132,7 @@ class Daemon:
         for row in await self.store.open_calls():
             self._spawn(self._recover(row))
         self.watch.confirm = self.config.detection.confirm
+        self.watch.permits.know(self.config.psaps)
         self.watch.run(self.runs, self.config.firewalls)
         self._systemd.expect_every(finishes_every_s(self.runs))
         self._spawn(self._housekeeping())
@@ -286,6 +287,7 @@ class Daemon:
         self.desk.thresholds = thresholds_of(new)
         self.board.configure(self.runs)
         self.watch.identity, self.watch.confirm = new.identity, new.detection.confirm
+        self.watch.permits.know(new.psaps)
         self.watch.run(self.runs, new.firewalls)
         self._systemd.expect_every(finishes_every_s(self.runs))
 

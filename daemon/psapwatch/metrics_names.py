@@ -23,7 +23,7 @@ ENDINGS: Final = ("bye_sent", "bye_received", "cancelled", "rejected", "no_answe
 DIRECTIONS: Final = ("forward", "reverse")
 RESULTS: Final = ("delivered", "failed", "dropped")
 SELF_TESTS: Final = ("always_green", "always_red")
-STOP_REASONS: Final = ("operator", "unsafe", "hold", "not_commissioned", "other")
+STOP_REASONS: Final = ("operator", "unsafe", "misrouted", "hold", "not_commissioned", "other")
 COMMON_CODES: Final = ("100", "180", "200", "403", "404", "408", "480", "486", "488", "500", "503")
 """Response codes that start at zero; any other three digits appear with their first response."""
 

@@ -7,10 +7,12 @@ loop seconds, ``wall`` Unix seconds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from psapwatch.endpoint import CONTROL, REFERENCE, Path
+from psapwatch.call_findings import answerer, slug
+from psapwatch.endpoint import CONTROL, REFERENCE, Path, Psap
 from psapwatch.evidence import Evidence, Kind
 from psapwatch.schedule import call_spacing_s, wait_for_turn_s
 from psapwatch.store.decisions import Stop
@@ -24,6 +26,10 @@ HOLD_PACE_S: Final = 60.0
 """... and then one call a minute."""
 SECOND_UNSAFE_S: Final = 86_400.0
 """A second PSAP answering unsafely within this stops all test calls of the vantage."""
+YIELD_S: Final = 1.0
+"""Who is not first in line for a floor asks again after this."""
+CLAIM_S: Final = 2 * YIELD_S
+"""A claim to a free floor that is not used within this was given up."""
 BACK_OFF_MAX_S: Final = 3_600.0
 BACK_OFF_CODES: Final = frozenset({486, 488, 600})
 """Whoever says these need not name a time. A 503 that names none is a 500 (RFC 3261 21.5.4): an
@@ -42,6 +48,18 @@ class Permit:
 GO: Final = Permit("go", granted=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A path's place in the line for a PSAP's floor, in wall seconds."""
+
+    since: float
+    until: float
+
+    def holds(self, wall: float, spacing_s: float) -> bool:
+        """Whether it is still good; a clock that was stepped back does not prolong it."""
+        return 0 < self.until - wall <= spacing_s + CLAIM_S
+
+
 class Permits:
     """Says yes or no to each call, and remembers what calls have led to."""
 
@@ -49,11 +67,23 @@ class Permits:
         self.supervised = False
         """Lifts one rule, that a PSAP must be commissioned: for the supervised first call."""
         self._store = store
-        self._busy: set[str] = set()
+        self._busy: dict[str, frozenset[str]] = {}  # path key -> PSAPs that its call may reach
         self._back_off: dict[str, tuple[float, float]] = {}  # psap -> (until wall, last length)
         self._held: dict[str, float] = {}  # firewall -> wall time of the last unsafe answer
         self._held_last: dict[str, float] = {}
         self._unsafe: dict[str, float] = {}  # psap -> wall time
+        self._named: dict[str, tuple[Psap, ...]] = {}  # name in an answer -> who bears it
+        self._instead: dict[
+            str, tuple[Psap, ...]
+        ] = {}  # path key -> who answers in place of its PSAP
+        self._lines: dict[str, dict[str, _Claim]] = {}  # psap -> path key -> its claim to the floor
+
+    def know(self, psaps: Iterable[Psap]) -> None:
+        """Take over who is watched, so that one who answers for another is known by name."""
+        self._named, self._instead = {}, {}
+        for psap in psaps:
+            for name in _names(psap):
+                self._named[name] = (*self._named.get(name, ()), psap)
 
     def ask(self, path: Path, wall: float) -> Permit:
         """Decide about one call on ``path`` at this moment."""
@@ -65,16 +95,20 @@ class Permits:
 
     def enter(self, path: Path, wall: float) -> None:
         """A call to this PSAP begins: one at a time."""
-        self._busy.add(_whom(path))
+        reached = self._reached(path)
+        self._busy[path.key] = frozenset(psap.id for psap in reached)
+        for psap in reached:
+            self._lines.get(psap.id, {}).pop(path.key, None)
         if path.firewall.id in self._held:
             self._held_last[path.firewall.id] = wall
 
     def leave(self, path: Path) -> None:
         """The call to this PSAP has ended or was given up."""
-        self._busy.discard(_whom(path))
+        self._busy.pop(path.key, None)
 
     def learn(self, path: Path, evidence: Evidence, verdict: Verdict, wall: float) -> list[Stop]:
-        """Draw the consequences of one call; returns the stops that it led to."""
+        """Draw the consequences of one call; returns the stops that a human has to hear of."""
+        self._learn_who_answers(path, evidence, wall)
         if verdict.cause is Cause.UNSAFE_ANSWER:
             return self.unsafe(path, verdict.why, wall)
         final = evidence.last(Kind.RESPONSE)
@@ -109,16 +143,19 @@ class Permits:
         if not (commissioned or self.supervised):
             return Permit("not commissioned: a supervised first call comes first")
         stops = self._store.decisions.stops
-        stop = stops.get(EVERYWHERE) or stops.get(path.psap.id)
-        return Permit(f"stopped by {stop.by}: {stop.why}") if stop else None
+        for psap in (EVERYWHERE, *(each.id for each in self._reached(path))):
+            if psap in stops:
+                return Permit(f"stopped by {stops[psap].by}: {stops[psap].why}")
+        return None
 
     def _passing(self, path: Path, wall: float) -> Permit | None:
         """What passes by itself."""
-        if _whom(path) in self._busy:
-            return Permit("one call at a time", 1.0)
-        until, _length = self._back_off.get(path.psap.id, (0.0, 0.0))
-        if wall < until:
-            return Permit("backing off as the PSAP asked", until - wall)
+        for psap in self._reached(path):
+            if any(psap.id in reached for reached in self._busy.values()):
+                return Permit("one call at a time", 1.0)
+            until, _length = self._back_off.get(psap.id, (0.0, 0.0))
+            if wall < until:
+                return Permit("backing off as the PSAP asked", until - wall)
         held_at = self._held.get(path.firewall.id)
         if held_at is not None:
             free_at = max(
@@ -130,15 +167,60 @@ class Permits:
 
     def _spacing(self, path: Path, wall: float) -> Permit | None:
         """The floor over all paths and checks of this vantage, and the vantages' turns."""
-        agreement = path.psap.agreement
-        if agreement is None:
-            return None
-        last = self._store.last_call_at(path.psap.id)
-        spacing = call_spacing_s(agreement)
-        if last is not None and 0 <= wall - last < spacing:
-            return Permit("called too recently", last + spacing - wall)
-        turn = wait_for_turn_s(agreement, wall)
-        return Permit("another vantage's turn", turn) if turn > 0 else None
+        for psap in self._reached(path):
+            if psap.agreement is None:
+                continue
+            permit = self._in_line(path, psap.id, call_spacing_s(psap.agreement), wall)
+            if permit is not None:
+                return permit
+            turn = wait_for_turn_s(psap.agreement, wall)
+            if turn > 0:
+                return Permit("another vantage's turn", turn)
+        return None
+
+    def _in_line(self, path: Path, psap: str, spacing_s: float, wall: float) -> Permit | None:
+        """The floor of a PSAP; when it is free, the path that has waited longest goes first.
+
+        Without a line the path that is due the moment the floor is free would always be first, and
+        the PSAP's other paths would never be called.
+        """
+        line = self._lines.setdefault(psap, {})
+        mine = line.get(path.key)
+        since = mine.since if mine is not None and mine.holds(wall, spacing_s) else wall
+        last = self._store.last_call_at(psap)
+        if last is not None and 0 <= wall - last < spacing_s:
+            line[path.key] = _Claim(since, last + spacing_s + CLAIM_S)
+            return Permit("called too recently", last + spacing_s - wall)
+        if any(each.since < since and each.holds(wall, spacing_s) for each in line.values()):
+            line[path.key] = _Claim(since, wall + CLAIM_S)
+            return Permit("another path's turn", YIELD_S)
+        return None
+
+    def _reached(self, path: Path) -> tuple[Psap, ...]:
+        """Whom a call on this path may reach: its PSAP, and who answered in its place last."""
+        return (path.psap, *self._instead.get(path.key, ()))
+
+    def _learn_who_answers(self, path: Path, evidence: Evidence, wall: float) -> None:
+        """Charge the floor of whoever answers for another, and mind it from now on.
+
+        Whoever has not agreed to test calls is not to get another one: the path is stopped.
+        """
+        name = answerer(evidence)
+        if not name or path.psap.id in (REFERENCE, CONTROL):
+            return
+        before = self._instead.pop(path.key, ())
+        others = self._named.get(name, ()) if name not in _names(path.psap) else ()
+        strangers = ", ".join(psap.id for psap in others if psap.agreement is None)
+        if strangers:
+            why = f"calls are answered by {strangers}, without consent to test calls"
+            self._store.decisions.stop(Stop(path.psap.id, "misrouted", why, "psapwatch", wall))
+        elif others:
+            self._instead[path.key] = others
+        for psap in others:
+            self._store.charge(psap.id, wall)
+            if not before and psap.agreement:  # a second call is to confirm it: first in line
+                until = wall + call_spacing_s(psap.agreement) + CLAIM_S
+                self._lines.setdefault(psap.id, {})[path.key] = _Claim(0.0, until)
 
     def unsafe(self, path: Path, why: str, wall: float) -> list[Stop]:
         """Stop this PSAP and hold its firewall; a second PSAP within a day stops everything."""
@@ -168,6 +250,6 @@ def target_of(path: Path) -> str:
     return f"{path.next_hop or ''} {path.uri}".strip()
 
 
-def _whom(path: Path) -> str:
-    """Who is called one at a time; each responder of our own is somebody else."""
-    return path.key if path.psap.id in (REFERENCE, CONTROL) else path.psap.id
+def _names(psap: Psap) -> frozenset[str]:
+    """The names by which a PSAP may answer."""
+    return frozenset(filter(None, map(slug, (psap.expected_name or "", psap.name))))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from psapwatch.call_findings import PACKETS_JUDGED
 from psapwatch.diagnosis import Case, diagnose
 from psapwatch.endpoint import CONTROL, REFERENCE, Address, Check, Identity, Path, PortRange
 from psapwatch.evidence import Evidence, Kind, Observation
@@ -18,7 +19,7 @@ from psapwatch.probes.base import Errand
 from psapwatch.probes.call import PSAP_PACKETS_MAX, CallSettings
 from psapwatch.rtp.packet import is_rtcp, parse_rtp
 from psapwatch.simulator.carriage import Crossing
-from psapwatch.simulator.rule import Reject, Rewrite, Rule
+from psapwatch.simulator.rule import Lose, Reject, Rewrite, Rule
 from psapwatch.simulator.topology import Plan
 from psapwatch.sip.answering_script import SCRIPTS, Script
 from psapwatch.sip.message import Request
@@ -188,6 +189,15 @@ def test_a_stateful_firewall_that_lets_no_media_in_lets_none_out() -> None:
     placed = place("mirror", FORWARD, is_outward_open=False)
     assert placed.verdict.cause is Cause.MEDIA_BLOCKED
     assert placed.hits["no state"] > 0
+
+
+def test_media_lost_behind_a_stateful_firewall_has_a_direction() -> None:
+    """A failed line card: the firewall knows the flow, so the far side's report arrives."""
+    placed = place("mirror", replace(FORWARD, action=Lose()), is_outward_open=False)
+    assert placed.verdict.cause is Cause.ONE_WAY_MEDIA
+    assert placed.verdict.why.startswith("forward")
+    assert placed.hits["forward"] >= PACKETS_JUDGED
+    assert "no state" not in placed.hits
 
 
 def test_direction_without_rtcp_by_the_hour_of_the_bye() -> None:

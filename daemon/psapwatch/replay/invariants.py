@@ -6,6 +6,7 @@ the network after.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -17,6 +18,7 @@ from psapwatch.permits import spacing_of
 from psapwatch.replay.stage import Stage
 from psapwatch.simulator.carriage import Crossing
 from psapwatch.sip.guard import NotATestCall, permit
+from psapwatch.sip.request import loose
 from psapwatch.sip.wire import call_id_of
 
 ATTEMPTS_MAX: Final = 1_000_000
@@ -24,6 +26,7 @@ GRAIN_S: Final = 0.02
 """What two clocks may differ by."""
 STREAM_S: Final = 35.0
 """How long a connection may hold an INVITE back that has left us: its own retransmissions."""
+_ROUTE: Final = re.compile(rb"(?m)^Route: ([^\r\n]*)")
 
 
 class Tap:
@@ -40,6 +43,9 @@ class Tap:
         self._ours = {
             source.address for firewall in scene.config.firewalls for source in firewall.sources
         }
+        self._meant = {loose(path.uri): path.psap.id for path in scene.config.paths}
+        self._astray: dict[str, str] = {}
+        """PSAP -> by whom its last call was answered in its place."""
         self._last: dict[str, float] = {}
         self._seen: set[str] = set()
         scene.topology.world.network.taps.append(self.crossed)
@@ -60,10 +66,21 @@ class Tap:
         psap, spacing_s = self._spacing.get(packet.destination.host, ("", 0.0))
         last = self._last.get(psap) if psap else None
         slack_s = GRAIN_S if packet.transport == "udp" else STREAM_S
-        if last is not None and packet.at - last < spacing_s - slack_s:
+        is_news = self._leads_astray(packet.octets, psap)
+        if last is not None and packet.at - last < spacing_s - slack_s and not is_news:
             gap_s = packet.at - last
             self.wrong.append(f"{packet.at:.3f} s: {psap} called {gap_s:.1f} s after the last call")
         self._last[psap] = packet.at
+
+    def _leads_astray(self, octets: bytes, reached: str) -> bool:
+        """Whether a call reaches another PSAP than it is meant for, and the last one did not.
+
+        Nobody can know that beforehand; after it the floor of whoever answered holds.
+        """
+        routes = _ROUTE.findall(octets)
+        meant = self._meant.get(routes[-1].decode(), reached) if routes else reached
+        before, self._astray[meant] = self._astray.get(meant, meant), reached
+        return reached not in (meant, before)
 
 
 async def broken_while_running(scene: Stage, tap: Tap, incidents: Sequence[Incident]) -> list[str]:

@@ -25,6 +25,7 @@ from psapwatch.simulator.rule import (
     Flows,
     Fragments,
     Limit,
+    Lose,
     Part,
     Phase,
     Reject,
@@ -59,8 +60,10 @@ class RuleFault(Timed):
 
     kind: Literal["rule"] = "rule"
     firewall: Text = Field(ALL, description="which one, or `all`")
-    action: Literal["drop", "reject", "reset", "accept", "limit", "delay", "rewrite"] = Field(
-        "drop", description="what becomes of a packet that matches"
+    action: Literal["drop", "lose", "reject", "reset", "accept", "limit", "delay", "rewrite"] = (
+        Field(
+            "drop", description="what becomes of a packet that matches; `lose`: behind the firewall"
+        )
     )
     direction: Direction | None = Field(None, description="`inward` is towards the PSAPs")
     transports: list[TransportName] = Field(default_factory=list, description="udp, tcp, tls")
@@ -140,6 +143,7 @@ def _reject(fault: RuleFault) -> Action:
 
 _ACTIONS: Final[dict[str, Callable[[RuleFault], Action]]] = {
     "drop": lambda _fault: Drop(),
+    "lose": lambda _fault: Lose(),
     "reject": _reject,
     "reset": lambda _fault: TcpReset(),
     "accept": lambda _fault: Accept(),

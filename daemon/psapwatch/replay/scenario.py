@@ -32,7 +32,7 @@ from psapwatch.simulator.world import EPOCH
 from psapwatch.sip.answering_script import SCRIPTS
 from psapwatch.verdict import Cause
 
-Need = Literal["battery", "bypass", "gateway", "identity", "media", "pooled", "self-proof"]
+Need = Literal["battery", "bypass", "gateway", "pooled", "self-proof"]
 
 CauseName = Annotated[Cause, Field(strict=False)]
 
@@ -40,8 +40,6 @@ NEEDS: Final[Mapping[Need, str]] = {
     "battery": "differential probes: second source, kept flow, size, content, delayed answer, rate",
     "bypass": "a probe that the firewall must block, and the echoed source address",
     "gateway": "the echoed request compared with the one that was sent",
-    "identity": "the answering PSAP's name compared with the expected one",
-    "media": "RTP sent and its echo counted for each direction",
     "pooled": "pooled detection of partial loss",
     "self-proof": "witness, always-green and always-red targets",
 }

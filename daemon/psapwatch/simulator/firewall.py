@@ -23,6 +23,7 @@ from psapwatch.simulator.rule import (
     Direction,
     Drop,
     Limit,
+    Lose,
     Packet,
     Reject,
     Rewrite,
@@ -123,7 +124,8 @@ class SimulatedFirewall:
         )
         state = (packet.transport, outer.host, outer.port, inner.host, inner.port)
         known = self._known(state, now)
-        octets, delay_s = packet.octets, 0.0
+        octets: bytes | None = packet.octets
+        delay_s = 0.0
         for rule in self._rules:
             if not self._matches(rule, packet, direction, outer.port, known=known, now=now):
                 continue
@@ -135,8 +137,10 @@ class SimulatedFirewall:
                 break
             if isinstance(action, Delay):
                 delay_s += action.seconds
+            elif isinstance(action, Lose):
+                octets = None
             elif isinstance(action, Rewrite):
-                octets = rewritten(action, octets, packet, inward=inward)
+                octets = rewritten(action, octets, packet, inward=inward) if octets else None
             else:
                 return self._refuse(action, packet, now)
         if not self._remember(state, packet, inward=inward, known=known, now=now):

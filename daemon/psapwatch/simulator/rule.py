@@ -94,13 +94,18 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Lose:
+    """Let it pass, and lose it behind the firewall, as a failed line card does: state is made."""
+
+
+@dataclass(frozen=True, slots=True)
 class Delay:
     """Hold it back, as a queue would."""
 
     seconds: float
 
 
-Action = Accept | Drop | Reject | TcpReset | Rewrite | Limit | Delay
+Action = Accept | Drop | Lose | Reject | TcpReset | Rewrite | Limit | Delay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

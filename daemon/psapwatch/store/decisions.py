@@ -16,7 +16,7 @@ from typing import Any, Literal, final
 from psapwatch.store.ledger import EVERYWHERE
 from psapwatch.store.runner import Runner
 
-StopReason = Literal["operator", "unsafe"]
+StopReason = Literal["operator", "unsafe", "misrouted"]
 
 
 @dataclass(frozen=True, slots=True)
