@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -14,6 +15,7 @@ from components.ports import free_port
 from components.process import Bench, Running, program
 
 SCRAPE_INTERVAL: Final = "500ms"
+ANSWER_WITHIN_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +71,25 @@ class Prometheus:
     url: str
     running: Running
 
-    def query(self, promql: str) -> list[dict[str, Any]]:
-        """Return the series of an instant query.
+    def get(self, path: str, **arguments: Any) -> Any:
+        """Return the data of an answer of its API.
 
         Raises:
-            AssertionError: Prometheus refused the expression.
+            AssertionError: Prometheus refused what was asked.
         """
-        answer = fetch(f"{self.url}/api/v1/query?{urlencode({'query': promql})}").json()
+        asked = urlencode(arguments, doseq=True)
+        answer = fetch(f"{self.url}/api/v1/{path}?{asked}", timeout_s=ANSWER_WITHIN_S).json()
         assert answer["status"] == "success", answer
-        found: list[dict[str, Any]] = answer["data"]["result"]
+        return answer["data"]
+
+    def query(self, promql: str) -> list[dict[str, Any]]:
+        """Return the series of an instant query; a refusal fails the test."""
+        found: list[dict[str, Any]] = self.get("query", query=promql)["result"]
         return found
 
     def targets(self) -> list[dict[str, Any]]:
         """What it scrapes, with the last error of each."""
-        found: list[dict[str, Any]] = fetch(f"{self.url}/api/v1/targets").json()["data"][
-            "activeTargets"
-        ]
+        found: list[dict[str, Any]] = self.get("targets")["activeTargets"]
         return found
 
 
@@ -119,14 +124,20 @@ def start_prometheus(
         settings["alerting"] = {"alertmanagers": [{"static_configs": [target]}]}
     config = folder / "prometheus.yml"
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return run_prometheus(bench, config, folder / "data")
+
+
+def run_prometheus(bench: Bench, config: Path, data: Path, *options: str) -> Prometheus:
+    """Start Prometheus with a configuration on a folder of data; it keeps exemplars."""
     url = f"http://127.0.0.1:{free_port()}"
     argv = [
         program("prometheus"),
         f"--config.file={config}",
-        f"--storage.tsdb.path={folder / 'data'}",
+        f"--storage.tsdb.path={data}",
         f"--web.listen-address={urlsplit(url).netloc}",
         "--enable-feature=exemplar-storage",
+        *options,
     ]
-    running = bench.start("prometheus", argv, folder=folder)
+    running = bench.start("prometheus", argv)
     running.wait_until(lambda: fetch(f"{url}/-/ready").status == 200, "is ready")
     return Prometheus(url, running)

@@ -10,6 +10,7 @@ import pytest
 
 from components.machine import Machine, install_machine
 from components.process import Bench
+from deploy.june import Record, played
 from live.conftest import (
     alertmanager,
     bench,
@@ -40,3 +41,10 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         stack.callback(machine.power_off)
         machine.boot(bench)
         yield machine
+
+
+@pytest.fixture(scope="session")
+def june(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Record]:
+    """18 June 2024, played once for all who ask what came of it."""
+    with played(tmp_path_factory.mktemp("june")) as record:
+        yield record

@@ -10,7 +10,7 @@ import asyncio
 import gc
 import tempfile
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Final
@@ -19,9 +19,9 @@ from psapwatch.config import build
 from psapwatch.config.shape import OWN_RESPONDER, Config, Detection, Web
 from psapwatch.daemon import Daemon
 from psapwatch.demo.block import Block
+from psapwatch.demo.ground import HOST, Ground, Way
 from psapwatch.demo.receiver import Receiver
-from psapwatch.demo.relay import Relay
-from psapwatch.demo.towns import FIREWALLS, TOWNS, Town
+from psapwatch.demo.towns import TOWNS, Town
 from psapwatch.endpoint import (
     Address,
     Check,
@@ -31,7 +31,6 @@ from psapwatch.endpoint import (
     Path,
     Psap,
     Source,
-    TransportName,
 )
 from psapwatch.incident import Incident
 from psapwatch.net.answering import Answering, open_targets
@@ -40,7 +39,6 @@ from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 from psapwatch.self_test import GREEN, RED
 from psapwatch.sinks.alertmanager import AlertmanagerSettings
-from psapwatch.sip.answering_point import AnsweringPoint
 from psapwatch.sip.answering_script import SCRIPTS
 from psapwatch.store.runner import WriterThread
 from psapwatch.store.store import Store
@@ -48,16 +46,7 @@ from psapwatch.web.app import Door, make_app
 from psapwatch.web.panel import Panel
 from psapwatch.world import World
 
-HOST: Final = "127.0.0.1"
-FIRST_PORTS: Final = {"fw-east": 21_000, "fw-west": 23_000}
-"""Below the ports that systems give out themselves, so that a closed one is not taken meanwhile."""
-EVERY_NTH_TCP: Final = 17
-"""Twelve of the towns are reached over TCP, the others over UDP."""
 VANTAGE: Final = "boston-a"
-REQUESTS_A_SECOND: Final = 2_000.0
-"""An answering point's allowance: the daemon is its only source, and all of them are ours."""
-FAR_END_S: Final = 0.25
-"""How long the towns may still take to see the end of their calls after the daemon's stop."""
 CHANGES_MAX: Final = 100
 SELF_TEST: Final = {GREEN: SCRIPTS["mirror"], RED: SCRIPTS["silence"]}
 COLLECTIONS_BEFORE_A_FULL_ONE: Final = 200
@@ -103,13 +92,12 @@ class Lab:
         self.rhythm = rhythm
         self.world: World = system_world()
         self.receiver = Receiver(self.world.clock)
-        self.relays = {name: Relay(name, first_port=FIRST_PORTS[name]) for name in FIREWALLS}
+        self.ground = Ground(self.world.entropy)
+        self.relays = self.ground.relays
         self.blocked_at: dict[Block, float] = {}
         """Wall time at which each rule in force came into force."""
         self.changes: deque[float] = deque(maxlen=CHANGES_MAX)
         """Wall times at which rules came and went."""
-        self._answering: list[Answering] = []
-        self._firewalls: dict[str, Firewall] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="psapwatch-demo-")
         self._daemon: Daemon | None = None
         self._door: Door | None = None
@@ -127,8 +115,12 @@ class Lab:
         Raises:
             OSError: an address cannot be used; ``close`` what was opened.
         """
-        paths = [await self._stand(number, town) for number, town in enumerate(TOWNS)]
-        firewalls = {path.firewall.id: path.firewall for path in paths}
+        await self.ground.open()
+        firewalls = {
+            name: Firewall(name, (Source(HOST),), reference=way.uri, limits=LIMITS)
+            for name, way in self.ground.references.items()
+        }
+        paths = [self._path(*each, firewalls) for each in self.ground.towns.items()]
         config = self._config(tuple(firewalls.values()), paths, await self.receiver.open())
         store = Store(str(FilePath(self._folder.name) / "psapwatch.db"), WriterThread())
         self._targets = await open_targets(SELF_TEST, self.world.entropy)
@@ -155,25 +147,12 @@ class Lab:
             self._daemon.stop() if self._daemon is not None else _nothing(),
             self._door.close() if self._door is not None else _nothing(),
         )
-        loop = asyncio.get_running_loop()
-        until = loop.time() + FAR_END_S
-        while self.calls_there and loop.time() < until:  # noqa: ASYNC110 - bounded, at the end
-            await asyncio.sleep(0.02)
-        for answering in self._answering:
-            answering.hang_up()  # a call whose answer was lost: here nobody else knows of it
-        left = Left(calls_here, self.calls_there)
-        for relay in self.relays.values():
-            relay.close()
-        for answering in (*self._answering, *self._targets.values()):
-            answering.close()
+        calls_there = await self.ground.close()
+        for target in self._targets.values():
+            target.close()
         await self.receiver.close()
         self._folder.cleanup()
-        return left
-
-    @property
-    def calls_there(self) -> int:
-        """Calls that the answering points hold for open now."""
-        return sum(answering.point.open_calls for answering in self._answering)
+        return Left(calls_here, calls_there)
 
     @property
     def open_incidents(self) -> Sequence[Incident]:
@@ -223,58 +202,10 @@ class Lab:
         self.changes.append(now)
         return now
 
-    async def _stand(self, number: int, town: Town) -> Path:
-        """Open a town's answering point and its way in; returns the path that leads there."""
-        transport: TransportName = "tcp" if number % EVERY_NTH_TCP == EVERY_NTH_TCP - 1 else "udp"
-        relay = self.relays[town.firewall]
-        uri = await self._answer(
-            town.name, transport, relay, frozenset({town.id, town.county}), town.county
-        )
-        attributes = (("county", town.county),)
-        return Path(
-            psap=Psap(town.id, town.name, attributes, agreement=OWN_RESPONDER),
-            id=town.firewall,
-            vantage=VANTAGE,
-            firewall=await self._firewall(relay),
-            uri=uri,
-            transport=transport,
-        )
-
-    async def _firewall(self, relay: Relay) -> Firewall:
-        known = self._firewalls.get(relay.name)
-        if known is None:
-            reference = await self._answer(
-                f"Reference behind {relay.name}", "udp", relay, frozenset({"reference"}), ""
-            )
-            known = Firewall(relay.name, (Source(HOST),), reference=reference, limits=LIMITS)
-            self._firewalls[relay.name] = known
-        return known
-
-    async def _answer(
-        self,
-        name: str,
-        transport: TransportName,
-        relay: Relay,
-        labels: frozenset[str],
-        location: str,
-    ) -> str:
-        """Stand an answering point behind a firewall; returns its URI as seen from outside."""
-        entropy = self.world.entropy
-        point = AnsweringPoint(
-            SCRIPTS["multipart"],
-            name=name,
-            tag=lambda: entropy.token(8),
-            address=Address(HOST, 0),
-            location=location,
-        )
-        answering = Answering(point, transport, per_source_a_second=REQUESTS_A_SECOND)
-        inside = await answering.open()
-        self._answering.append(answering)
-        outside = await relay.carry(transport, inside, labels)
-        # What it calls itself (Contact) is where it is reached, so that ACK and BYE take the way
-        # through the firewall that the INVITE took.
-        point.answerer = replace(point.answerer, address=outside)
-        return f"sip:{outside}" if transport == "udp" else f"sip:{outside};transport={transport}"
+    def _path(self, town: Town, way: Way, firewalls: Mapping[str, Firewall]) -> Path:
+        psap = Psap(town.id, town.name, (("county", town.county),), agreement=OWN_RESPONDER)
+        firewall = firewalls[town.firewall]
+        return Path(psap, town.firewall, VANTAGE, firewall, way.uri, way.transport)
 
     def _config(
         self, firewalls: tuple[Firewall, ...], paths: Sequence[Path], receiver: str
