@@ -207,9 +207,10 @@ class Desk:
         known = {each.id: each for each in (*self.open, *self.kept.values())}
         return known.get(incident_id)
 
-    async def attempt(self, attempt_id: str) -> tuple[Evidence, Verdict] | None:
-        """One attempt."""
-        return self.attempts.get(attempt_id)
+    async def attempt(self, name: str) -> tuple[Evidence, Verdict] | None:
+        """One attempt, by its id or its Call-ID."""
+        named = (each for each in self.attempts.values() if each[0].call_id == name)
+        return self.attempts.get(name) or next(named, None)
 
     async def reload(self, by: str) -> Sequence[str]:
         """Reload, or say what is wrong."""

@@ -134,9 +134,9 @@ class Board:
         """One incident from the store."""
         return await self._store.incident(incident_id)
 
-    async def attempt(self, attempt_id: str) -> tuple[Evidence, Verdict] | None:
-        """One attempt from the store."""
-        return await self._store.attempt(attempt_id)
+    async def attempt(self, name: str) -> tuple[Evidence, Verdict] | None:
+        """One attempt from the store, by its id or its Call-ID."""
+        return await self._store.attempt(name)
 
 
 def _shown(row: _Kept) -> PathRow:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ import yaml
 
 from components.certificates import Authority, Certificate
 from components.daemon import PROGRAM, Daemon, start_daemon
-from components.inbox import Inbox, open_inbox
+from components.inbox import Inbox, fetch, open_inbox
 from components.monitoring import (
     Alertmanager,
     Prometheus,
@@ -134,6 +135,8 @@ class Record:
     """The first outage as the two were told it, from its begin to its end."""
     second: tuple[Told, Told]
     """The second outage, without Prometheus."""
+    call: tuple[str, str]
+    """A Call-ID that Prometheus names in the middle, and the daemon's page of that call."""
     past: Prometheus
     """A Prometheus with all that was stored; it scrapes nothing any more."""
 
@@ -313,6 +316,8 @@ def played(folder: Path) -> Iterator[Record]:
         watch.wait_for(lambda: _sees(prometheus, down) >= CUT_OFF_TOWNS, PATIENCE_S, "paths down")
         _nothing_more(both, uncalled)
         roads, middle_at = both.roads(), time.time()
+        call_id = named_calls(prometheus, began_at, middle_at)[-1]
+        call = (call_id, fetch(f"{watch.base_url}/attempts/{call_id}").text)
         stopped = tuple(standing.lift(rule) for rule in (CUT_OFF, TOO_PROTECTIVE))
         watch.wait_for(lambda: not both.roads(), PATIENCE_S, "the end by both roads")
         for people in (both, uncalled):
@@ -329,8 +334,17 @@ def played(folder: Path) -> Iterator[Record]:
         watch.end()
         past = run_prometheus(bench, _quiet(bench.new_folder("past")), data)
         yield Record(
-            *(both, uncalled, told_before, stopped, roads),
-            *(began_at, middle_at, first, second, past),
+            both=both,
+            uncalled=uncalled,
+            told_before=told_before,
+            stopped=stopped,
+            roads=roads,
+            began_at=began_at,
+            middle_at=middle_at,
+            first=first,
+            second=second,
+            call=call,
+            past=past,
         )
 
 
@@ -360,6 +374,14 @@ def _all_well(watch: Daemon, pagers: tuple[Pager, ...], prometheus: Prometheus) 
     alive = {"Watchdog", "PrometheusWatchdog"}
     watch.wait_for(lambda: both.alive() == alive, PATIENCE_S, "both watchdogs")
     watch.wait_for(uncalled.alive, PATIENCE_S, "the rules' watchdog")
+
+
+def named_calls(prometheus: Prometheus, start: float, end: float) -> list[str]:
+    """The Call-IDs that stand beside latencies, oldest first."""
+    query = "psapwatch_response_duration_seconds_bucket"
+    found = prometheus.get("query_exemplars", query=query, start=start, end=end)
+    named = [each for series in found for each in series["exemplars"]]
+    return [each["labels"]["call_id"] for each in sorted(named, key=itemgetter("timestamp"))]
 
 
 def _sees(prometheus: Prometheus, expr: str) -> float:

@@ -142,6 +142,20 @@ def test_every_panel_helps_its_reader() -> None:
         assert (RUNBOOKS / page[1]).is_file(), where
 
 
+def test_a_click_leads_to_pages_that_the_daemon_has() -> None:
+    """Data links name a page of the daemon or a dashboard, with a field that the panel shows."""
+    shown = {"psap", "id"}
+    leads = [
+        link["url"]
+        for _board, panel in panels()
+        for link in panel["fieldConfig"]["defaults"].get("links", ())
+    ]
+    assert leads
+    for url in leads:
+        assert re.match(r"\$\{daemon:raw\}/(incidents|psaps)/|/d/psapwatch-psap\?var-psap=", url)
+        assert set(re.findall(r"__data\.fields\.(\w+)", url)) <= shown
+
+
 @one_file
 def test_panels_do_not_overlap(file: Path) -> None:
     """Every panel has a place of its own within 24 columns, and an id of its own."""
@@ -188,6 +202,9 @@ def test_provisioning_fits_the_dashboards() -> None:
     assert source["type"] == "prometheus"
     assert source["isDefault"] is True
     assert source["jsonData"]["timeInterval"] == "15s"
+    [leads] = source["jsonData"]["exemplarTraceIdDestinations"]
+    assert leads["name"] == "call_id"
+    assert leads["url"] == "$PSAPWATCH_URL/attempts/$${__value.raw}"
     [provider] = yaml.safe_load((folder / "dashboards/psapwatch.yml").read_text())["providers"]
     assert provider["type"] == "file"
     assert provider["options"]["path"].startswith("/")

@@ -37,6 +37,7 @@ def test_a_failure_comes_back_whole_with_its_transcript(database: Path) -> None:
             store.record_attempt(seen, FAILED)
         async with opened(database) as store:
             assert await store.attempt(seen.attempt_id) == (seen, FAILED)
+            assert await store.attempt(seen.call_id) == (seen, FAILED)
             assert await store.attempt("another") is None
 
     asyncio.run(scene())

@@ -15,11 +15,11 @@ from web.web_door import door
 EVIL = '</script><img src=x onerror="alert(1)"> \u202e\x1b[31m'
 
 
-def page(url: str, desk: Desk) -> str:
-    """GET a page."""
+def page(url: str, desk: Desk, params: dict[str, str] | None = None) -> str:
+    """GET a page, by way of what it redirects to."""
 
     async def run() -> str:
-        async with door(desk) as at, at.http.get(url) as answer:
+        async with door(desk) as at, at.http.get(url, params=params) as answer:
             assert answer.status == 200
             assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
             return await answer.text()
@@ -91,7 +91,7 @@ def busy_desk() -> Desk:
 def test_every_page_is_well_formed_and_self_contained() -> None:
     """Tags nest, ids are unique, and nothing is loaded from anywhere else."""
     desk = busy_desk()
-    for url in ("/", "/psaps/evil", "/psaps/ma-boston", "/incidents/i-1"):
+    for url in ("/", "/psaps/evil", "/psaps/ma-boston", "/incidents/i-1", "/attempts/a-2"):
         parsed = Balanced(page(url, desk))
         assert len(set(parsed.ids)) == len(parsed.ids), url
         assert all(address.startswith(("/", "#")) for address in parsed.addresses), url
@@ -101,7 +101,7 @@ def test_every_page_is_well_formed_and_self_contained() -> None:
 def test_the_words_of_a_stranger_are_escaped_everywhere() -> None:
     """No markup, no direction override and no terminal sequence comes through."""
     desk = busy_desk()
-    for url in ("/", "/psaps/evil", "/incidents/i-1"):
+    for url in ("/", "/psaps/evil", "/incidents/i-1", "/attempts/a-2"):
         text = page(url, desk)
         assert "<img src=x" not in text, url
         assert "\u202e" not in text, url
@@ -142,6 +142,18 @@ def test_a_psap_shows_ladders_of_its_last_failure_and_pass() -> None:
     assert "21 ms" in text
     assert "CallsBlocked" in text
     assert "stopped: unsafe" in text
+
+
+def test_an_attempt_has_a_page_by_its_id_and_by_its_call_id() -> None:
+    """Verdict and call flow; a search finds it by either name, as pasted from a log line."""
+    desk = Desk(attempts={"a-1": (attempt(), FAILED)})
+    text = page("/attempts/a-1", desk)
+    assert "fail: calls blocked" in text.replace("_", " ")
+    assert "|---" in text
+    assert 'href="/psaps/' in text
+    for name in ("a-1", "abc123@192.0.2.10"):
+        assert page(f"/attempts/{name}", desk) == text
+        assert page("/attempts", desk, {"id": f" {name} "}) == text
 
 
 def test_an_attempt_that_was_cleaned_away_leaves_the_page_standing() -> None:

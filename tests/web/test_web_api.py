@@ -221,6 +221,13 @@ class TestState:
         assert plain["verdict"]["cause"] == "calls_blocked"
         assert "OPTIONS" in plain["ladder"]
 
+    def test_a_call_id_names_its_attempt(self) -> None:
+        """What stands beside a latency in Prometheus, or in a log line, is enough."""
+        desk = Desk(attempts={"a-1": (attempt(), FAILED)})
+        by_call_id = get("/api/v1/attempts/abc123@192.0.2.10", desk)
+        assert by_call_id[0] == 200
+        assert by_call_id[2] == get("/api/v1/attempts/a-1", desk)[2]
+
     @pytest.mark.parametrize(
         "url",
         [
@@ -228,6 +235,7 @@ class TestState:
             "/api/v1/attempts/x",
             "/psaps/x",
             "/incidents/x",
+            "/attempts/x",
             "/static/x",
             "/x",
         ],

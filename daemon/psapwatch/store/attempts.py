@@ -248,9 +248,11 @@ def read(row: tuple[Any, ...]) -> Attempt:
     )
 
 
-def one(connection: sqlite3.Connection, attempt_id: str) -> Attempt | None:
-    """Return one attempt, with its transcript where that was kept."""
-    found = connection.execute(f"{_SELECT} WHERE attempts.id = ? LIMIT 1", (attempt_id,)).fetchone()
+def one(connection: sqlite3.Connection, name: str) -> Attempt | None:
+    """Return one attempt by its id or its Call-ID, with its transcript where that was kept."""
+    found = connection.execute(
+        f"{_SELECT} WHERE attempts.id = ? OR attempts.call_id = ? LIMIT 1", (name, name)
+    ).fetchone()
     return read(found) if found else None
 
 

@@ -86,7 +86,9 @@ _INCIDENTS: Final[Step] = (
     ) STRICT""",
 )
 
-MIGRATIONS: Final[tuple[Step, ...]] = ((*_ATTEMPTS, *_CALLS, *_INCIDENTS),)
+_BY_CALL_ID: Final[Step] = ("CREATE INDEX attempts_by_call_id ON attempts (call_id)",)
+
+MIGRATIONS: Final[tuple[Step, ...]] = ((*_ATTEMPTS, *_CALLS, *_INCIDENTS), _BY_CALL_ID)
 """Step n takes a store from version n to n + 1. Append; never edit one that was released."""
 
 

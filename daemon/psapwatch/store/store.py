@@ -107,11 +107,11 @@ class Store:
         """Keep one attempt; never blocks."""
         self._buffer.add(seen, verdict)
 
-    async def attempt(self, attempt_id: str) -> Attempt | None:
-        """Return one attempt; the transcript of failures and of each path's last pass."""
-        found = await self._run.submit(lambda on: attempts.one(on, attempt_id))
+    async def attempt(self, name: str) -> Attempt | None:
+        """Return one attempt by id or Call-ID; the transcript of failures and each last pass."""
+        found = await self._run.submit(lambda on: attempts.one(on, name))
         if found and not found[0].transcript:
-            transcript = self._buffer.transcript_of(attempt_id)
+            transcript = self._buffer.transcript_of(found[0].attempt_id)
             return replace(found[0], transcript=transcript), found[1]
         return found
 

@@ -29,6 +29,9 @@ MODULE_CHARACTERS_MAX: Final = 63
 CHANGE_CHARACTERS_MAX: Final = 200
 CHANGE_AHEAD_S_MAX: Final = 86_400.0
 RECONNECT_MS: Final = 2_000
+ATTEMPTS_KEPT: Final = (
+    "passes are kept for 48 h and failures longer; GET /api/v1/status has the newest"
+)
 
 USER: Final = web.RequestKey("user", str)
 """Where the door's middleware leaves the authenticated name on a request."""
@@ -137,11 +140,10 @@ class Api:
         return web.json_response(incident_json(found))
 
     async def attempt(self, request: web.Request) -> web.Response:
-        """Show one attempt: evidence, verdict, transcript and ladder."""
+        """Show one attempt by its id or its Call-ID: evidence, verdict, transcript and ladder."""
         found = await self._view.attempt(request.match_info["id"])
         if found is None:
-            do = "passes are kept for 48 h and failures longer; GET /api/v1/status has the newest"
-            raise unknown("attempt", request, do)
+            raise unknown("attempt", request, ATTEMPTS_KEPT)
         return web.json_response(attempt_json(*found))
 
     async def events(self, request: web.Request) -> web.StreamResponse:

@@ -15,6 +15,7 @@ from importlib.resources import files
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final
+from urllib.parse import quote
 
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -25,9 +26,9 @@ from psapwatch.incident import Incident
 from psapwatch.remote_text import printable
 from psapwatch.report import ladder, moment, phase_summary, verdict_line
 from psapwatch.verdict import Verdict
-from psapwatch.web.api import streamed, unknown
+from psapwatch.web.api import ATTEMPTS_KEPT, streamed, unknown
 from psapwatch.web.overview import SYMBOLS, WORDS, overview, tiles
-from psapwatch.web.view import PathRow, View
+from psapwatch.web.view import PathRow, Refused, View
 
 STATIC: Final = {
     "page.css": "text/css",
@@ -61,6 +62,7 @@ class Page:
         self._status = environment.get_template("status.html")
         self._psap = environment.get_template("psap.html")
         self._incident = environment.get_template("incident.html")
+        self._one = environment.get_template("attempt.html")
         static = files("psapwatch.web") / "static"
         self._static = {name: (static / name).read_bytes() for name in STATIC}
 
@@ -70,6 +72,8 @@ class Page:
             web.get("/", self.status),
             web.get("/psaps/{id}", self.psap),
             web.get("/incidents/{id}", self.incident),
+            web.get("/attempts", self.find),
+            web.get("/attempts/{id}", self.attempt),
             web.get("/static/{name}", self.static),
         ]
 
@@ -132,6 +136,21 @@ class Page:
         context = {"incident": found, "evidence": evidence, "vantage": self._view.vantage}
         return await streamed(request, HTML, _rendered(self._incident, version=_VERSION, **context))
 
+    async def find(self, request: web.Request) -> web.StreamResponse:
+        """Go to the attempt with ``?id=``, an attempt's id or a Call-ID from a log or a graph."""
+        name = request.query.get("id", "").strip()
+        if not name:
+            raise Refused("no id is given", request.path, "give an attempt's id or its Call-ID")
+        raise web.HTTPSeeOther(f"/attempts/{quote(name, safe='')}")
+
+    async def attempt(self, request: web.Request) -> web.StreamResponse:
+        """Show one attempt by its id or its Call-ID: verdict, phases and call flow."""
+        found = await self._view.attempt(request.match_info["id"])
+        if found is None:
+            raise unknown("attempt", request, ATTEMPTS_KEPT)
+        context = {"seen": found[0], "shown": _shown(*found), "vantage": self._view.vantage}
+        return await streamed(request, HTML, _rendered(self._one, version=_VERSION, **context))
+
     async def static(self, request: web.Request) -> web.Response:
         """Serve a script, the style sheet or the icon."""
         name = request.match_info["name"]
@@ -146,7 +165,7 @@ class Page:
 
     async def _attempt(self, attempt_id: str) -> dict[str, str] | None:
         found = await self._view.attempt(attempt_id)
-        return None if found is None else _shown(attempt_id, *found)
+        return None if found is None else _shown(*found)
 
 
 def iso(wall: float) -> str:
@@ -154,9 +173,9 @@ def iso(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="seconds")
 
 
-def _shown(attempt_id: str, evidence: Evidence, verdict: Verdict) -> dict[str, str]:
+def _shown(evidence: Evidence, verdict: Verdict) -> dict[str, str]:
     return {
-        "id": attempt_id,
+        "id": evidence.attempt_id,
         "verdict": verdict_line(verdict),
         "phases": phase_summary(evidence),
         "ladder": ladder(evidence),

@@ -102,8 +102,8 @@ class View(Protocol):
         """One incident from the store."""
         ...
 
-    async def attempt(self, attempt_id: str) -> tuple[Evidence, Verdict] | None:
-        """One attempt from the store, with its redacted transcript."""
+    async def attempt(self, name: str) -> tuple[Evidence, Verdict] | None:
+        """One attempt from the store by its id or its Call-ID, with its redacted transcript."""
         ...
 
 

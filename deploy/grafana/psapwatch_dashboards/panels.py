@@ -30,6 +30,8 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 RUNBOOKS: Final = "https://runbooks.example.net/psapwatch"
 """Where docs/runbooks is published: the default of a text box that every dashboard has."""
+DAEMON: Final = "http://127.0.0.1:9911"
+"""Where a daemon's own page is: the default of a second text box."""
 GREEN, ORANGE, RED, BLUE, GREY = "green", "orange", "red", "blue", "text"
 INSTANCE: Final = 'instance=~"$instance"'
 """Every question about the daemon's own series is about the chosen instances."""
@@ -84,6 +86,15 @@ class Panel:
     """What to say when there is nothing, where that is good news."""
     names: tuple[tuple[str, str, str], ...] = ()
     """Value, word and colour."""
+    leads: tuple[tuple[str, str], ...] = ()
+    """Where a click on a value leads: words and URL."""
+
+
+TO_INCIDENT: Final = ("All that is known", "${daemon:raw}/incidents/${__data.fields.id}")
+TO_PSAP: Final = (
+    ("The last failure and the last pass", "${daemon:raw}/psaps/${__data.fields.psap}"),
+    ("Its dashboard", "/d/psapwatch-psap?var-psap=${__data.fields.psap}"),
+)
 
 
 def lines() -> timeseries.Panel:
@@ -241,12 +252,16 @@ def board(
     )
     for variable in variables:
         made = made.with_variable(variable)
-    made = made.with_variable(
-        dashboard.TextBoxVariable("runbooks")
-        .label("Runbooks at")
-        .default_value(RUNBOOKS)
-        .current(model.VariableOption(text=RUNBOOKS, value=RUNBOOKS))
-    )
+    for name, label, url in (
+        ("runbooks", "Runbooks at", RUNBOOKS),
+        ("daemon", "psapwatch at", DAEMON),
+    ):
+        made = made.with_variable(
+            dashboard.TextBoxVariable(name)
+            .label(label)
+            .default_value(url)
+            .current(model.VariableOption(text=url, value=url))
+        )
     for number, panel in enumerate(panels, 1):
         made = made.with_panel(_dressed(panel).id(number))
     built = made.build()
@@ -295,6 +310,13 @@ def _dressed(panel: Panel) -> Drawn:
     )
     if not isinstance(drawn, timeseries.Panel):
         drawn = drawn.color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
+    if panel.leads:
+        drawn = drawn.data_links(
+            [
+                dashboard.DashboardLink(title).url(url).target_blank(True)
+                for title, url in panel.leads
+            ]
+        )
     if panel.empty:
         drawn = drawn.no_value(panel.empty)
     if panel.names:

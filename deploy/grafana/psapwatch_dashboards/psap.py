@@ -99,7 +99,8 @@ PANELS = (
     Panel(
         title="Answer time",
         about="From a request's first transmission to its final response, answered attempts only: "
-        "silence is not slow. Points are single calls, named by the local part of their Call-ID. "
+        "silence is not slow. Points are single calls, named by the local part of their Call-ID, "
+        "and lead to the call's ladder. "
         "Above 1,000 paths the daemon keeps answer times for each firewall only.",
         runbook="CallsDegraded",
         unit="s",
@@ -116,8 +117,8 @@ PANELS = (
     ),
     Panel(
         title="Attempts that did not pass",
-        about="The last failures, counted by path, check and outcome. Their ladders stand on the "
-        "daemon's own page.",
+        about="The last failures, counted by path, check and outcome. A click leads to the ladders "
+        "of the last failure and of the last pass.",
         runbook="causes",
         unit="short",
         steps=((None, GREEN), (1, RED)),
@@ -130,6 +131,7 @@ PANELS = (
         ),
         draw=lambda: bars().min(0),
         empty="Every attempt has passed",
+        leads=(("Ladders of this PSAP", "${daemon:raw}/psaps/${psap}"),),
     ),
     Panel(
         title="Phases",

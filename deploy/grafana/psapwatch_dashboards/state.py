@@ -13,6 +13,8 @@ from psapwatch_dashboards.panels import (
     PLAIN,
     REACHED,
     RED,
+    TO_INCIDENT,
+    TO_PSAP,
     Panel,
     Query,
     board,
@@ -130,6 +132,7 @@ PANELS = (
         draw=lambda: rows(with_value=False),
         wide=14,
         empty="No incident is open",
+        leads=(TO_INCIDENT,),
     ),
     Panel(
         title="What still works",
@@ -166,6 +169,7 @@ PANELS = (
         ),
         draw=world,
         high=12,
+        leads=TO_PSAP,
     ),
     Panel(
         title="PSAPs with a path that is down",
@@ -183,6 +187,7 @@ PANELS = (
         draw=rows,
         high=12,
         empty="Every path is up",
+        leads=TO_PSAP,
     ),
     Panel(
         title="Attempts that fail",
@@ -216,6 +221,7 @@ PANELS = (
         ),
         draw=lambda: rows(with_value=False),
         empty="No test call is stopped",
+        leads=TO_PSAP,
     ),
 )
 
