@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
+from psapwatch.baseline import Baseline
 from psapwatch.casebook import Casebook
 from psapwatch.desk import Desk
 from psapwatch.detection import Thresholds
@@ -24,12 +25,18 @@ class Heard:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str, str]] = []
+        self.learnt: dict[tuple[str, str], Baseline] = {}
 
     def attempt(self, path: Path, check: Check, evidence: Evidence, verdict: Verdict) -> None:
         """Take an attempt."""
 
     def state(self, path: Path, check: str, state: str) -> None:
         """Take a state."""
+
+    def baseline(self, path: Path, check: str, baseline: Baseline, wall: float) -> None:
+        """Take a baseline."""
+        assert wall >= WALL
+        self.learnt[path.key, check] = baseline
 
     def notices(self, notices: Sequence[Notice], open_: Sequence[Incident]) -> None:
         """Take notices."""

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psapwatch.diagnosis import Baseline, Case, diagnose
+from psapwatch.baseline import Baseline
+from psapwatch.diagnosis import Case, diagnose
 from psapwatch.evidence import Evidence, Fact, Kind, Observation
 from psapwatch.responses import meaning_of
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict

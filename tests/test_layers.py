@@ -15,6 +15,7 @@ LAYERS: Final = {
     "L4 service": {
         "board",
         "exposition",
+        "housekeeping",
         "logs",
         "metrics",
         "metrics_paths",
@@ -35,6 +36,7 @@ LAYERS: Final = {
     "L3 work": {"probes", "simulator"},
     "L2 ports": {"world", "net"},
     "L1 pure core": {
+        "baseline",
         "call_findings",
         "casebook",
         "causes",

@@ -10,7 +10,7 @@ import pytest
 
 from psapwatch.endpoint import Agreement, Firewall, Path, Psap, Source
 from psapwatch.evidence import Evidence, Kind, Observation
-from psapwatch.permits import BACK_OFF_MAX_S, HOLD_PACE_S, HOLD_S, Permits, spacing_of, target_of
+from psapwatch.permits import BACK_OFF_MAX_S, HOLD_PACE_S, HOLD_S, Permits, spacing_of
 from psapwatch.replay import CHECKS, stage
 from psapwatch.simulator.loop import run
 from psapwatch.simulator.rule import Rule
@@ -63,7 +63,7 @@ def test_commissioning_holds_for_one_target_only() -> None:
     """Another URI or next hop needs another supervised call."""
     permits = _permits()
     path = _path(agreement=Agreement("MoU"))
-    done = Commission(path.key, target_of(path), "Sgt. Doe", "me", WALL)
+    done = Commission(path.key, path.target, "Sgt. Doe", "me", WALL)
     permits._store.decisions.commission(done)
     assert permits.ask(path, WALL).granted
     assert not permits.ask(replace(path, uri="sip:other@h"), WALL).granted

@@ -31,11 +31,12 @@ from psapwatch.config.shape import Config
 from psapwatch.desk import Desk
 from psapwatch.endpoint import Address, Check, Path
 from psapwatch.evidence import Evidence, Kind, Observation
+from psapwatch.housekeeping import Housekeeping
 from psapwatch.metrics import Metrics
 from psapwatch.net.system import close_world
 from psapwatch.permits import Permits
 from psapwatch.probes.recover import recover
-from psapwatch.recorder import Recorder
+from psapwatch.recorder import Recorder, baselines_in
 from psapwatch.self_test import SelfTest
 from psapwatch.sinks.base import Surroundings, open_sinks
 from psapwatch.sinks.outbox import Outbox
@@ -51,9 +52,6 @@ from psapwatch.web.users import Users
 from psapwatch.web.view import MaintenanceRow, Refused
 from psapwatch.world import CallForbidden, OpenCall, World
 
-REFRESH_EVERY_S: Final = 1.0
-"""How soon a stop, resume or acknowledgement by a command reaches the running daemon."""
-RETAIN_EVERY_S: Final = 3_600.0
 CHANGES_MAX: Final = 100
 """Change events remembered for the text of alerts."""
 
@@ -96,6 +94,17 @@ class Daemon:
             self.recorder,
             thresholds_of(config),
             muted=lambda path: is_muted(self.config, path, world.clock.wall()),
+            baselines=baselines_in(store),
+        )
+        self.housekeeping = Housekeeping(
+            store,
+            self.desk,
+            self.metrics,
+            self.recorder,
+            world.clock,
+            self._windows_open,
+            lambda: self.config.store.keep_days,
+            self._log,
         )
         self.watch = Watch(
             world, config.identity, store, self.desk, Permits(store), self.metrics, self._log
@@ -126,7 +135,7 @@ class Daemon:
         wall = self.world.clock.wall()
         self.casebook.adopt(self.store.open_now(), wall)
         self.metrics.incidents(self.casebook.open)
-        self._show_stops()
+        self.housekeeping.show_stops()
         self._open_outbox(self.config)
         listening = await self._open_door() if web else None
         for row in await self.store.open_calls():
@@ -135,7 +144,7 @@ class Daemon:
         self.watch.permits.know(self.config.psaps)
         self.watch.run(self.runs, self.config.firewalls)
         self._systemd.expect_every(finishes_every_s(self.runs))
-        self._spawn(self._housekeeping())
+        self._spawn(self.housekeeping.run())
         if self._self_test:
             self._spawn(self._prove_itself().run())
         self.board.is_ready = True
@@ -222,41 +231,6 @@ class Daemon:
             )
             self.metrics.teardown_failed(row.firewall)
             heard(Observation(Kind.ENDED, 0.0, {"how": "no_answer", "confirmed": False}))
-
-    async def _housekeeping(self) -> None:
-        """Take over what commands wrote, show what waits, forget what is too old."""
-        loop = asyncio.get_running_loop()
-        retain_at = loop.time() + 60.0
-        while True:
-            await asyncio.sleep(REFRESH_EVERY_S)
-            try:
-                if await self.store.refresh():
-                    self._take_acknowledgements()
-                self._show_stops()
-                for sink in self.recorder.sink_names:
-                    self.metrics.outbox(sink, self.store.pending_count(sink))
-                windows = {row.member for row in self._windows_open() if row.scope == "firewall"}
-                self.metrics.maintenance(windows)
-                if loop.time() >= retain_at:
-                    retain_at = loop.time() + RETAIN_EVERY_S
-                    await self.store.retain(self.world.clock.wall(), self.config.store.keep_days)
-            except Exception:  # noqa: BLE001 - housekeeping must go on; the store counts its losses
-                self.metrics.internal_error()
-                self._log.exception("housekeeping failed by our own fault")
-
-    def _take_acknowledgements(self) -> None:
-        known = {incident.id: incident.acknowledged for incident in self.casebook.open}
-        for incident in self.store.open_now():
-            if incident.acknowledged and not known.get(incident.id, "-"):
-                self.desk.acknowledge(incident.id, incident.acknowledged, self.world.clock.wall())
-
-    def _show_stops(self) -> None:
-        stops = self.store.decisions.stops
-        self.metrics.test_calls_stopped({psap: stop.reason for psap, stop in stops.items()})
-        wall = self.world.clock.wall()
-        for incident in self.casebook.open:
-            if incident.alertname == "TestCallUnsafe" and incident.psap not in stops:
-                self.desk.close(incident.identity, wall)  # a human has resumed the test calls
 
     # ---- web.view.Commands
 

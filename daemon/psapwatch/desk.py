@@ -5,13 +5,14 @@ One desk a daemon. Nothing here waits: the store queues, the sinks have their ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
+from psapwatch.baseline import NOTHING_KNOWN, Answerer, Baseline
 from psapwatch.casebook import Casebook
 from psapwatch.detection import Standing, State, Thresholds, step
-from psapwatch.diagnosis import Baseline, Case, diagnose
+from psapwatch.diagnosis import Case, diagnose
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
 from psapwatch.evidence import Evidence, Kind
 from psapwatch.incident import Incident, Notice
@@ -24,8 +25,6 @@ from psapwatch.reported import (
 )
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 
-NEW_ANSWERER_PASSES: Final = 20
-"""A new way of answering becomes the baseline after this many in a row (detection.md 2)."""
 REVIEW_EVERY_S: Final = 1.0
 """How often open incidents are looked at when no new attempt has failed."""
 
@@ -45,6 +44,10 @@ class Recorder(Protocol):
         """Show the state of a check on a path."""
         ...
 
+    def baseline(self, path: Path, check: str, baseline: Baseline, wall: float) -> None:
+        """Keep who usually answers."""
+        ...
+
     def notices(self, notices: Sequence[Notice], open_: Sequence[Incident]) -> None:
         """Keep, count and tell what changed about incidents."""
         ...
@@ -54,9 +57,8 @@ class Recorder(Protocol):
 class _Seen:
     """What the desk remembers of one check on one path."""
 
-    legs: dict[str, Standing]
     baseline: Baseline
-    others: int = 0
+    legs: dict[str, Standing] = field(default_factory=dict)
     shown: str = ""
 
 
@@ -70,12 +72,15 @@ class Desk:
         thresholds: Thresholds,
         *,
         muted: Callable[[Path], bool],
+        baselines: Mapping[Key, Baseline] | None = None,
     ) -> None:
+        """``baselines``: who usually answered, as an earlier run kept it."""
         self.casebook = casebook
         self.thresholds = thresholds
         self._recorder = recorder
         self._muted = muted
         self.pools = Pools()
+        self._baselines = dict(baselines or {})
         self._seen: dict[Key, _Seen] = {}
         self._failing: set[tuple[str, str, str]] = set()
         self._dirty = self._lossy = False
@@ -98,8 +103,9 @@ class Desk:
         """
         seen = self._of(path, check)
         expected = (path.psap.expected_name, path.psap.alternates)
-        verdict = excuse(evidence, diagnose(Case(evidence, seen.baseline, *expected)))
-        self._learn(seen, evidence, verdict)
+        case = Case(evidence, seen.baseline, *expected)
+        verdict = excuse(evidence, diagnose(case))
+        self._learn(path, check, seen, case, verdict)
         self._stand(path, check, evidence, verdict, seen, was_late=was_late)
         self._recorder.attempt(path, check, evidence, verdict)
         self._certificate(path, evidence, wall)
@@ -113,6 +119,15 @@ class Desk:
         """Every leg's standing, by path and check."""
         return {key: seen.legs for key, seen in self._seen.items()}
 
+    def accept(self, baselines: Mapping[Key, Baseline]) -> None:
+        """Take over which answerers a person has accepted since."""
+        for key, baseline in baselines.items():
+            seen = self._seen.get(key)
+            if seen is None:
+                self._baselines[key] = baseline
+            elif baseline.accepted_at > seen.baseline.accepted_at:
+                seen.baseline = baseline
+
     def keep_legs(self, path: Path, check: Check, legs: Iterable[str]) -> None:
         """Forget the legs that a name no longer has."""
         kept, known = set(legs), self._of(path, check).legs
@@ -123,7 +138,10 @@ class Desk:
     def forget(self, path: Path, check: Check) -> None:
         """A reload took this check away."""
         gone = self._seen.pop((path.key, check.name), None)
-        for leg in gone.legs if gone else ():
+        if gone is None:
+            return
+        self._baselines[path.key, check.name] = gone.baseline
+        for leg in gone.legs:
             self._failing.discard((path.key, check.name, leg))
 
     def unsafe(self, path: Path, why: str, wall: float) -> None:
@@ -172,7 +190,9 @@ class Desk:
         key = (path.key, check.name)
         seen = self._seen.get(key)
         if seen is None:
-            seen = self._seen[key] = _Seen({}, Baseline())
+            seen = self._seen[key] = _Seen(self._baselines.pop(key, NOTHING_KNOWN))
+        if seen.baseline.target != path.target:
+            seen.baseline = Baseline(target=path.target)
         return seen
 
     def _stand(
@@ -233,22 +253,15 @@ class Desk:
         if answered is not None:
             self.pools.take(scopes, "first", path.key, at, failed=not answered)
 
-    def _learn(self, seen: _Seen, evidence: Evidence, verdict: Verdict) -> None:
-        """Keep who usually answers; a new answerer is usual only after many passes in a row."""
-        final = Case(evidence).final
-        if final is None or verdict.failed:
+    def _learn(self, path: Path, check: Check, seen: _Seen, case: Case, verdict: Verdict) -> None:
+        """Keep who usually answers; what failed or may be our own fault teaches nothing."""
+        final, before = case.final, seen.baseline
+        if final is None or not verdict.passed:
             return
-        now = Baseline(
-            usual_code=int(final["code"] or 0),
-            server=str(final.get("server") or ""),
-            source=str(final.get("source") or ""),
-        )
-        if not seen.baseline.usual_code or now == seen.baseline:
-            seen.baseline, seen.others = now, 0
-        else:
-            seen.others += 1
-            if seen.others >= NEW_ANSWERER_PASSES:
-                seen.baseline, seen.others = now, 0
+        seen.baseline = before.learn(Answerer.of(case.evidence, final), int(final["code"] or 0))
+        if seen.baseline is not before and seen.baseline.is_worth_keeping(before):
+            wall = case.evidence.started_at
+            self._recorder.baseline(path, check.name, seen.baseline, wall)
 
     def _certificate(self, path: Path, evidence: Evidence, wall: float) -> None:
         shown = evidence.last(Kind.TLS_UP)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from psapwatch import call_findings
+from psapwatch.baseline import NOTHING_KNOWN, Answerer, Baseline
 from psapwatch.call_findings import Finding
 from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.responses import meaning_of
@@ -29,25 +30,11 @@ REPEATS_ACK_LOST: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
-    """Who usually answers on a path and how; evidence is compared with it, never with a guess."""
-
-    usual_code: int = 0
-    server: str = ""
-    source: str = ""
-
-    @property
-    def usual_pass(self) -> bool:
-        """Whether this path used to answer 2xx."""
-        return self.usual_code // 100 == 2
-
-
-@dataclass(frozen=True, slots=True)
 class Case:
     """All that a verdict may rest on: an attempt's evidence, its baseline, who is expected."""
 
     evidence: Evidence
-    baseline: Baseline = Baseline()
+    baseline: Baseline = NOTHING_KNOWN
     expected_name: str | None = None
     alternates: tuple[str, ...] = ()
     final: Observation | None = field(init=False)
@@ -61,6 +48,12 @@ class Case:
             if isinstance(code, int) and code >= 200 and on_time and not _is_cancelled(seen, found):
                 found = seen
         object.__setattr__(self, "final", found)
+
+    @property
+    def stranger(self) -> str:
+        """In what the answer differs from that of the usual answerer; "" if it does not."""
+        final = self.final
+        return "" if final is None else self.baseline.stranger(Answerer.of(self.evidence, final))
 
 
 Rule = Callable[[Case], Finding | None]
@@ -113,12 +106,8 @@ def _name(case: Case) -> Finding | None:
         return None
     why = f"{seen['name']} does not resolve ({seen['error']})"
     if case.final is not None:
-        return (
-            Outcome.DEGRADED,
-            Cause.NAME_RESOLUTION,
-            Plane.NAME,
-            f"{why}; its last address answers",
-        )
+        why += "; its last address answers"
+        return Outcome.DEGRADED, Cause.NAME_RESOLUTION, Plane.NAME, why
     return Outcome.FAIL, Cause.NAME_RESOLUTION, Plane.NAME, why
 
 
@@ -236,15 +225,29 @@ def _response(case: Case) -> Finding | None:
     if final is None:
         return None
     code, method = int(final["code"] or 0), str(final["method"])
+    if code // 100 == 2:
+        return None
+    stranger = case.stranger
     outcome, cause, words = meaning_of(
         code,
         method,
         usual_pass=case.baseline.usual_pass,
         retry_after=bool(final.get("retry_after")),
+        in_place=bool(stranger) and not case.baseline.is_usual(code),
     )
     if outcome is Outcome.PASS:
         return None
-    return outcome, cause, Plane.SIGNALLING, f"{code} to {method}: {words}"
+    by = f" ({stranger})" if stranger else ""
+    return outcome, cause, Plane.SIGNALLING, f"{code} to {method}: {words}{by}"
+
+
+def _stranger(case: Case) -> Finding | None:
+    """A good answer by another than usual: the path carries it, the far end may never see it."""
+    stranger = case.stranger
+    if case.final is None or not stranger:
+        return None
+    why = f"{case.final['code']} to {case.final['method']} by another than usual: {stranger}"
+    return Outcome.DEGRADED, Cause.MISROUTED, Plane.SIGNALLING, why
 
 
 _ANSWERS: Final = {
@@ -338,5 +341,6 @@ RULES: Final[tuple[Rule, ...]] = (
     _elsewhere,
     _rewritten,
     _relocated,
+    _stranger,  # after all that says more of the same answer
     _pass,
 )

@@ -157,6 +157,11 @@ class Path:
         return f"{self.psap.id}/{self.id}"
 
     @property
+    def target(self) -> str:
+        """Whom it asks: another next hop or URI needs another supervised call and baseline."""
+        return f"{self.next_hop or ''} {self.uri}".strip()
+
+    @property
     def leaves_from(self) -> Source:
         """The source address of this path: its own, or the firewall's first."""
         return self.source or self.firewall.sources[0]

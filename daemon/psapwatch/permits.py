@@ -138,7 +138,7 @@ class Permits:
         if agreement is None:
             return Permit("no recorded consent")
         commissioned = agreement.commissioned or self._store.decisions.is_commissioned(
-            path.key, target_of(path)
+            path.key, path.target
         )
         if not (commissioned or self.supervised):
             return Permit("not commissioned: a supervised first call comes first")
@@ -243,11 +243,6 @@ def spacing_of(path: Path) -> float:
     if path.psap.id in (REFERENCE, CONTROL) or path.psap.agreement is None:
         return 0.0
     return call_spacing_s(path.psap.agreement)
-
-
-def target_of(path: Path) -> str:
-    """What was commissioned: another URI or next hop needs another supervised call."""
-    return f"{path.next_hop or ''} {path.uri}".strip()
 
 
 def _names(psap: Psap) -> frozenset[str]:

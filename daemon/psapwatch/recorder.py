@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from structlog.typing import FilteringBoundLogger
 
+from psapwatch import baseline as baselines
+from psapwatch.baseline import Baseline
 from psapwatch.board import Board
 from psapwatch.endpoint import Check, Path
 from psapwatch.evidence import Evidence
@@ -46,6 +49,11 @@ class Recorder:
         if row is not None:
             self._events.path_changed(row)
 
+    def baseline(self, path: Path, check: str, baseline: Baseline, wall: float) -> None:
+        """Keep who usually answers."""
+        plain = baselines.to_json(baseline)
+        self._store.decisions.put_baseline(path.key, check, plain, wall)
+
     def notices(self, notices: Sequence[Notice], open_: Sequence[Incident]) -> None:
         """Keep, count and tell what changed about incidents; the metric moves first."""
         self._metrics.incidents(open_)
@@ -67,3 +75,13 @@ class Recorder:
                 cause=incident.cause.value,
                 summary=incident.summary,
             )
+
+
+def baselines_in(store: Store, *, accepted_only: bool = False) -> dict[tuple[str, str], Baseline]:
+    """Read who usually answers, by path key and check; what cannot be read is learnt again."""
+    found = {}
+    for key, plain in store.decisions.baselines.items():
+        if plain.get("accepted_at") or not accepted_only:
+            with suppress(ValueError):
+                found[key] = baselines.from_json(plain)
+    return found

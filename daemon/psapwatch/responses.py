@@ -3,7 +3,8 @@
 From the RFCs' words and NENA's test verdicts (RFC 3261 21, RFC 6881 15 ED-77 and ED-82): an answer
 that only the far end's policy explains proves the path; one that an element on the way may give in
 its place does not. ``usual_pass`` is rule B: this path used to answer 2xx, so a first refusal is
-suspected to come from a policy on the way.
+suspected to come from a policy on the way. ``in_place``: another than the usual answerer refuses,
+and otherwise than usual, which says the same of a path that never answered 2xx.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ _TABLE: Final[dict[int, tuple[Meaning, Meaning]]] = {
 _HUNDREDS: Final = {2: 200, 3: 300, 4: 400, 5: 500, 6: 600}
 
 _SUSPECT_WHEN_NEW: Final[dict[int, Meaning]] = {
-    code: (Outcome.FAIL, cause, "where 2xx was usual before: answered in place of the far end")
+    code: (Outcome.FAIL, cause, "not the usual answer: given in place of the far end")
     for cause, codes in (
         (Cause.EXPLICIT_REJECT, (401, 403, 407, 603)),
         (Cause.MISROUTED, (404, 405, 416, 484, 501, 604)),
@@ -92,14 +93,19 @@ _SUSPECT_WHEN_NEW: Final[dict[int, Meaning]] = {
 }
 
 
-def meaning_of(code: int, method: str, *, usual_pass: bool, retry_after: bool) -> Meaning:
+def meaning_of(
+    code: int, method: str, *, usual_pass: bool, retry_after: bool, in_place: bool = False
+) -> Meaning:
     """Outcome, cause and words for a final response; unknown codes count as x00 (8.1.3.2).
 
-    A 503 that names Retry-After is the far end shedding load, and proves the path (21.5.4).
+    A 503 that names Retry-After is the far end shedding load, and proves the path (21.5.4). A 500
+    that another than the far end gives stands for a 503 from beyond it (16.7).
     """
-    if usual_pass and code in _SUSPECT_WHEN_NEW:
+    if (usual_pass or in_place) and code in _SUSPECT_WHEN_NEW:
         return _SUSPECT_WHEN_NEW[code]
-    if code == 503 and retry_after:
+    if code == 500 and in_place:
+        return _BEYOND
+    if code == 503 and retry_after and not in_place:
         return (Outcome.DEGRADED, Cause.SERVICE_UNAVAILABLE, "asks to be left alone for a while")
     row = _TABLE.get(code) or _TABLE[_HUNDREDS.get(code // 100, 400)]
     return row[0] if method == "OPTIONS" else row[1]

@@ -56,12 +56,29 @@ def test_a_baseline_is_replaced_by_the_next(database: Path) -> None:
 
     async def scene() -> None:
         async with opened(database) as store:
-            assert store.decisions.baseline("ma-boston/east", "keepalive") is None
+            assert store.decisions.baselines == {}
             store.decisions.put_baseline("ma-boston/east", "keepalive", {"server": "a"}, NOON)
             store.decisions.put_baseline("ma-boston/east", "keepalive", {"server": "b"}, NOON)
         async with opened(database) as store:
-            assert store.decisions.baseline("ma-boston/east", "keepalive") == {"server": "b"}
-            assert store.decisions.baseline("ma-boston/east", "test-call") is None
+            key = ("ma-boston/east", "keepalive")
+            assert store.decisions.baselines == {key: {"server": "b"}}
+
+    asyncio.run(scene())
+
+
+def test_what_a_person_has_accepted_is_not_overwritten(database: Path) -> None:
+    """A baseline that the daemon learnt without knowing of an acceptance gives way to it."""
+
+    async def scene() -> None:
+        path, check = key = ("ma-boston/east", "keepalive")
+        async with opened(database) as daemon, opened(database) as command:
+            command.decisions.put_baseline(path, check, {"server": "b", "accepted_at": 2.0}, NOON)
+            daemon.decisions.put_baseline(path, check, {"server": "a", "accepted_at": 1.0}, NOON)
+        async with opened(database) as store:
+            assert store.decisions.baselines[key]["server"] == "b"
+            store.decisions.put_baseline(path, check, {"server": "c", "accepted_at": 2.0}, NOON)
+        async with opened(database) as store:
+            assert store.decisions.baselines[key]["server"] == "c"
 
     asyncio.run(scene())
 

@@ -7,14 +7,17 @@ import sys
 
 import click
 
+from psapwatch.baseline import Answerer, Baseline, to_json
 from psapwatch.cli.doors import BY, CONFIG, WHY, Failed, loaded, store_to_change, who
 from psapwatch.cli.probe import one_attempt, show
 from psapwatch.config.shape import Config
+from psapwatch.diagnosis import Case
 from psapwatch.endpoint import Path
+from psapwatch.evidence import Evidence
 from psapwatch.net.system import SystemClock
-from psapwatch.permits import target_of
 from psapwatch.store.decisions import Commission, Stop
 from psapwatch.store.ledger import EVERYWHERE
+from psapwatch.store.store import Store
 
 PSAP = click.option("--psap", metavar="ID", help="Only this PSAP; all of them by default.")
 
@@ -123,12 +126,25 @@ async def _supervised(
     show(evidence, verdict, as_json=False)
     if verdict.outcome.value == "pass":
         wall = SystemClock().wall()
-        store.decisions.commission(Commission(path.key, target_of(path), supervisor, by, wall))
+        store.decisions.commission(Commission(path.key, path.target, supervisor, by, wall))
+        _keep_baseline(store, path, evidence, supervisor, wall)
         click.echo(f"{path.key} is commissioned")
     else:
         click.echo(f"{path.key} is NOT commissioned: {verdict.why}", err=True)
     await store.close()
     return verdict.outcome.value == "pass"
+
+
+def _keep_baseline(
+    store: Store, path: Path, evidence: Evidence, supervisor: str, wall: float
+) -> None:
+    """Whoever answered under supervision is usual from the start ."""
+    final = Case(evidence).final
+    if final is None:
+        return
+    first = Baseline(target=path.target, accepted_by=supervisor, accepted_at=wall)
+    learnt = first.learn(Answerer.of(evidence, final), int(final["code"] or 0))
+    store.decisions.put_baseline(path.key, evidence.check, to_json(learnt), wall)
 
 
 def _known(config: Config, psap: str | None) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import click
 
 from psapwatch import logs
+from psapwatch.cli.baseline import baseline
 from psapwatch.cli.calls import calls
 from psapwatch.cli.demo import demo
 from psapwatch.cli.doors import CONFIG, Failed, loaded
@@ -145,7 +146,7 @@ def _shard(text: str) -> tuple[int, int]:
     raise click.BadParameter(f"{text!r}: write I/N with 1 <= I <= N", param_hint="--shard")
 
 
-for command in (calls, demo, explain, incidents, probe, replay, respond, status):
+for command in (baseline, calls, demo, explain, incidents, probe, replay, respond, status):
     cli.add_command(command)
 
 

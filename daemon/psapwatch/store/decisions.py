@@ -134,12 +134,16 @@ class Decisions:
         said = Audited(at, by, f"revoke {path}", why)
         self._write(lambda on: _delete(on, "commissioned", "path", path), said)
 
-    def baseline(self, path: str, check: str) -> dict[str, Any] | None:
-        """Return who answers on a path (its key) by this check, as it was put."""
-        return self._held.baselines.get((path, check))
+    @property
+    def baselines(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Who answers, by path key and check, as it was put."""
+        return dict(self._held.baselines)
 
     def put_baseline(self, path: str, check: str, baseline: dict[str, Any], at: float) -> None:
-        """Keep who answers on a path; JSON-ready. A person's acceptance is audited by its door."""
+        """Keep who answers on a path; JSON-ready.
+
+        What a person has accepted in another process meanwhile stays (``accepted_at``).
+        """
         self._held.baselines[path, check] = baseline
         self.changed += 1
         values = (path, check, json.dumps(baseline, separators=(",", ":")), at)
@@ -181,7 +185,11 @@ def _put_commission(connection: sqlite3.Connection, done: Commission) -> None:
 
 def _put_baseline(connection: sqlite3.Connection, values: tuple[str, str, str, float]) -> None:
     connection.execute(
-        'INSERT OR REPLACE INTO baselines (path, "check", body, at) VALUES (?, ?, ?, ?)', values
+        'INSERT INTO baselines (path, "check", body, at) VALUES (?, ?, ?, ?)'
+        ' ON CONFLICT (path, "check") DO UPDATE SET body = excluded.body, at = excluded.at'
+        " WHERE coalesce(json_extract(body, '$.accepted_at'), 0)"
+        " <= coalesce(json_extract(excluded.body, '$.accepted_at'), 0)",
+        values,
     )
 
 
