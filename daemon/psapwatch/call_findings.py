@@ -26,6 +26,10 @@ THIRD_PACKET_S: Final = 0.04
 LOSS_PACKETS_MIN: Final = 50
 LOSS_SHARE: Final = 0.05
 
+_MEDIA_REFUSALS: Final = frozenset({488, 606})
+_SECURED: Final = re.compile(rb"RTP/SAVP|\bSRTP\b|\bSDES\b|\bencrypt|\bsecure", re.IGNORECASE)
+_HOW_TO_SECURE: Final = "set srtp on the check (extra psapwatch[srtp])"
+
 _NOT_A_WORD: Final = re.compile(r"[^a-z0-9]+")
 _DISPLAYED: Final = re.compile(r'^\s*"?([^"<>]*?)"?\s*<')
 _USER: Final = re.compile(r"sips?:([^@>;]+)@", re.IGNORECASE)
@@ -77,8 +81,24 @@ def media(evidence: Evidence) -> Finding | None:
         return Outcome.FAIL, Cause.MEDIA_BLOCKED, Plane.MEDIA, why
     direction, why = _direction(seen, evidence)
     cause = Cause.ONE_WAY_MEDIA if direction else Cause.MEDIA_BLOCKED
+    if _number(seen.get("unopened")):
+        why += f"; {seen['unopened']} came that the agreed key does not open"
     said = f"none of {seen['sent']} packets came back; {why}"
     return Outcome.FAIL, cause, Plane.MEDIA, f"{direction}: {said}" if direction else said
+
+
+def about_media(evidence: Evidence, final: Observation) -> str:
+    """What a refusal of the offered media may be about: i3 3.1.9 lets a PSAP demand SRTP."""
+    if final["method"] != "INVITE" or final["code"] not in _MEDIA_REFUSALS:
+        return ""
+    start = b"SIP/2.0 %d" % int(final["code"])
+    refusals = [packet.octets for packet in evidence.transcript if packet.octets.startswith(start)]
+    if any(b" RTP/SAVP " in packet.octets for packet in evidence.transcript if packet.way == "out"):
+        return "; secured media (SRTP) was offered"
+    said = str(final.get("warning") or "").encode() + b"".join(refusals)
+    if _SECURED.search(said):
+        return f"; it demands secured media, and plain RTP was offered: {_HOW_TO_SECURE}"
+    return f"; it may demand secured media, as i3 does, and plain RTP was offered: {_HOW_TO_SECURE}"
 
 
 def rewritten(evidence: Evidence) -> Finding | None:

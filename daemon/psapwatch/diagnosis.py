@@ -237,6 +237,7 @@ def _response(case: Case) -> Finding | None:
     )
     if outcome is Outcome.PASS:
         return None
+    words += call_findings.about_media(case.evidence, final)
     by = f" ({stranger})" if stranger else ""
     return outcome, cause, Plane.SIGNALLING, f"{code} to {method}: {words}{by}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -44,6 +45,17 @@ def test_a_bad_file_is_refused_with_exactly_its_errors(
     with pytest.raises(BadConfig) as refused:
         load(str(file.relative_to(ROOT)))
     assert str(refused.value).splitlines() == expected_of(file)
+
+
+def test_secured_media_without_the_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at the first call: when the file is checked, with what has to be installed."""
+    octets = (ROOT / "config/bad/srtp-without-media.yml").read_bytes()
+    octets = octets.replace(b"srtp: tls", b"srtp: tls, media: true")
+    assert errors_of(octets, "secured.yml") == ()
+    monkeypatch.setitem(sys.modules, "pylibsrtp", None)
+    [error] = errors_of(octets, "secured.yml")
+    assert (error.line, error.key) == (8, "checks.test-call.srtp")
+    assert error.message == "secured media needs pylibsrtp: install psapwatch[srtp]"
 
 
 def test_there_are_bad_files_enough_to_trust_the_errors() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from base64 import b64decode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from components.kamailio import Kamailio
 from components.peer import Peer
 from components.ports import free_port
 from components.process import Bench, program
+from components.srtp import HEADER_OCTETS, opened
 from psapwatch.rtp.packet import is_media, is_rtcp
 from psapwatch.rtp.tone import tag_of
 
@@ -108,6 +110,42 @@ def test_our_own_answering_point_mirrors(
     assert media["ended_after_s"] < 0.3
     requests(peer)
     assert calls_left(peer) == 0
+
+
+def test_secured_media_is_srtp_to_others(
+    bench: Bench, capture: Callable[..., Capture], ports: tuple[int, int]
+) -> None:
+    """What crosses is RTP by its header and sealed by RFC 3711: read here with AES and HMAC alone.
+
+    Both ways: our packets with the key of the offer, the echo with the key of the answer.
+    """
+    peer = start_answering(bench, "direct")
+    captured = capture([peer.port, *range(ports[0], ports[1] + 1)])
+    [called] = place_calls(peer, rtp_ports=ports, call={"srtp": "always"})
+    captured.stop()
+    assert (called.outcome, called.media["echoed"], called.media["far_heard"]) == ("pass", 3, 3)
+    rows = decoded(captured.file, [called.media_port], "rtp", "udp.srcport", "rtp.version")
+    assert {version for _port, version in rows} == {"2"}
+    answer = next(octets for octets in called.messages if octets.startswith(b"SIP/2.0 200"))
+    keys = [
+        b64decode(octets.partition(b" inline:")[2].split(b"\r\n")[0])
+        for octets in (called.invite, answer)
+    ]
+    there, back = (
+        [
+            each.octets
+            for each in datagrams(captured.file)
+            if (each.sport if is_ours else each.dport) == called.media_port
+        ]
+        for is_ours in (True, False)
+    )
+    assert len(there) == called.media["sent"] >= len(back) == 3
+    for packets, key in ((there, keys[0]), (back, keys[1])):
+        first = int.from_bytes(packets[0][2:4], "big")
+        for packet in packets:
+            rollover = int.from_bytes(packet[2:4], "big") < first
+            assert tag_of(packet) is None
+            assert tag_of(packet[:HEADER_OCTETS] + opened(packet, key, rollover)) is not None
 
 
 def test_rtcp_is_rtcp_to_others(

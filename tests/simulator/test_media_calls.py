@@ -12,18 +12,29 @@ import pytest
 
 from psapwatch.call_findings import PACKETS_JUDGED
 from psapwatch.diagnosis import Case, diagnose
-from psapwatch.endpoint import CONTROL, REFERENCE, Address, Check, Identity, Path, PortRange
+from psapwatch.endpoint import (
+    CONTROL,
+    REFERENCE,
+    Address,
+    Check,
+    Identity,
+    Path,
+    PortRange,
+    TransportName,
+)
 from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.net.pump import Pump
 from psapwatch.probes.base import Errand
 from psapwatch.probes.call import PSAP_PACKETS_MAX, CallSettings
 from psapwatch.rtp.packet import is_rtcp, parse_rtp
+from psapwatch.rtp.tone import tag_of
 from psapwatch.simulator.carriage import Crossing
 from psapwatch.simulator.rule import Lose, Reject, Rewrite, Rule
 from psapwatch.simulator.topology import Plan
 from psapwatch.sip.answering_script import SCRIPTS, Script
 from psapwatch.sip.message import Request
 from psapwatch.sip.wire import parse
+from psapwatch.store.redact import redacted
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 from psapwatch.world import OpenCall
 from simulator.outside import Outside, simulated
@@ -355,6 +366,57 @@ class Deaf:
 
     def media_failed(self, seen: object) -> None:
         """Nothing."""
+
+
+@pytest.mark.parametrize(
+    ("script", "mode"), [("mirror", "encaprtp"), ("direct", "rtploopback"), ("media", "media")]
+)
+def test_secured_media_is_matched_and_nobody_else_reads_it(script: str, mode: str) -> None:
+    """Echo, RTCP and times as ever; on the wire no packet shows our tag, in the store no key."""
+    placed = place(script, settings=CallSettings(media=True, srtp="always"))
+    media = placed.media
+    assert (media["mode"], media["echoed"], media["far_heard"]) == (mode, 3, 3)
+    assert (media["profile"], media["unopened"]) == ("RTP/SAVP", 0)
+    assert placed.verdict.outcome is Outcome.PASS
+    packets = [each.octets for each in placed.crossings if each.phase == "media"]
+    assert len(packets) >= 2 * 3
+    assert not any(tag_of(octets) for octets in packets)
+    plain = place(script)
+    assert any(tag_of(each.octets) for each in plain.crossings if each.phase == "media")
+    kept = [packet.octets for packet in redacted(placed.evidence).transcript]
+    assert sum(octets.count(b"inline:[withheld]") for octets in kept) == 2
+    assert sum(octets.count(b"inline:") for octets in kept) == 2
+
+
+@pytest.mark.parametrize(("transport", "profile"), [("udp", None), ("tls", "RTP/SAVP")])
+def test_keys_travel_over_tls_only_unless_told_otherwise(
+    transport: TransportName, profile: str | None
+) -> None:
+    """``srtp: tls``: where anybody could read the key, media is as open as it says it is."""
+    settings = CallSettings(media=True, srtp="tls")
+    placed = place("mirror", settings=settings, plan=Plan(psaps=1, transports=(transport,)))
+    assert placed.media.get("profile") == profile
+    assert placed.media["echoed"] == 3
+    assert (b"a=crypto:" in placed.invite.body) == (profile is not None)
+
+
+def test_who_demands_secured_media_is_told_apart_from_who_is_blocked() -> None:
+    """488 to plain RTP: refused, and what it is about; the same answering point takes SRTP."""
+    plain = place("secured_only").verdict
+    assert (plain.outcome, plain.cause) == (Outcome.DEGRADED, Cause.TEST_CALL_REFUSED)
+    assert "it demands secured media, and plain RTP was offered: set srtp" in plain.why
+    unsaid = place("invite_488").verdict
+    assert "it may demand secured media, as i3 does" in unsaid.why
+    settings = CallSettings(media=True, srtp="always")
+    assert place("secured_only", settings=settings).verdict.outcome is Outcome.PASS
+
+
+def test_an_answering_point_without_the_extra_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot open what it would be sent: 488, and the caller knows that SRTP was offered."""
+    monkeypatch.setattr("psapwatch.simulator.psap.cipher_maker", lambda: None)
+    placed = place("mirror", settings=CallSettings(media=True, srtp="always"))
+    assert placed.verdict.cause is Cause.TEST_CALL_REFUSED
+    assert placed.verdict.why.endswith("; secured media (SRTP) was offered")
 
 
 def test_location_goes_over_streams_only() -> None:

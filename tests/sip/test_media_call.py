@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from psapwatch.endpoint import Address
 from psapwatch.evidence import Kind, Observation
+from psapwatch.net.srtp import cipher_maker
+from psapwatch.rtp.packet import RtpPacket, serialize_rtp
 from psapwatch.rtp.stream import Start, StreamPlan
 from psapwatch.sip.answering_point import AnsweringPoint
 from psapwatch.sip.answering_script import SCRIPTS
 from psapwatch.sip.call import Call, CallPlan
 from psapwatch.sip.media_call import HANG_UP_S, HOLD_S, LATE_ECHO_S, MediaCall, loop_of
-from psapwatch.sip.offer import build_offer, read_answer
+from psapwatch.sip.offer import build_offer, key_offered, read_answer
 from psapwatch.sip.request import Caller, invite
 from psapwatch.sip.wire import parse
 
@@ -20,23 +24,41 @@ THEM = Address("198.51.100.2", 5060)
 PLAN = StreamPlan()
 
 
+class NoPorts:
+    """A ``Door`` that opens ports of which nobody hears."""
+
+    is_full = False
+
+    def open(self) -> Address | None:
+        """A pair, by name."""
+        return Address(THEM.host, 30_000)
+
+    def close(self, local: Address) -> None:
+        """Nothing was open."""
+
+
 class Pair:
     """A call and an answering point with nothing between them; no RTP is carried."""
 
-    def __init__(self, script: str) -> None:
+    def __init__(self, script: str, key: bytes = b"") -> None:
         numbers = iter(range(1, 10_000))
         caller = Caller("UDP", str(US), f"sip:t@{US}", "sip:a@example.net", "tag", "call-id")
-        body = build_offer(US.host, 40_000, 1)
+        body = build_offer(US.host, 40_000, 1, key=key)
         request = invite(caller, "z9hG4bKinvite", (f"sip:{THEM}",), body, "application/sdp")
         call = Call(
             request, caller, peer=THEM, target_uri=f"sip:{THEM}", reliable=False,
-            plan=CallPlan(hold_s=PLAN.window_s + HOLD_S),
+            plan=CallPlan(
+                hold_s=PLAN.window_s + HOLD_S, profile=key_offered(body)[0]
+            ),
             token=lambda octets: f"{next(numbers):0{2 * octets}x}",
         )  # fmt: skip
-        self.machine = MediaCall(call, PLAN, Start("0" * 16, 1, 1, 1))
+        make = cipher_maker() if key else None
+        secure = partial(make, key) if make else None
+        self.machine = MediaCall(call, PLAN, Start("0" * 16, 1, 1, 1), secure)
         self.point = AnsweringPoint(
             SCRIPTS[script], name="PSAP", tag=lambda: f"{next(numbers):016x}", address=THEM
         )
+        self.point.mirror_through(NoPorts(), make)
         self.now = 0.0
         self.events: list[Observation] = []
         self.rtp = 0
@@ -124,6 +146,21 @@ def test_without_rtp_back_ten_packets_leave_and_it_ends_by_itself() -> None:
     media = next(seen for seen in pair.events if seen.kind is Kind.MEDIA)
     assert (pair.rtp, media["sent"], media["ended_by"]) == (10, 10, "us")
     assert media["ended_after_s"] == pytest.approx(PLAN.window_s + HANG_UP_S, abs=0.05)
+
+
+def test_packets_that_the_key_does_not_open_are_counted_and_no_more() -> None:
+    """Two sides that do not agree on the keys: no echo, nothing unsafe, and the reason is known."""
+    make = cipher_maker()
+    assert make is not None
+    pair = Pair("no_bye", key=bytes(30))
+    theirs = make(bytes(30), bytes(30)).seal(serialize_rtp(RtpPacket(0, 1, 1, 9, bytes(160))))
+    pair.run(0.05)
+    for _nth in range(3):
+        pair.machine.media_arrived(theirs, pair.now, pair.now, Address(THEM.host, 30_000))
+    pair.run(100.0)
+    media = next(seen for seen in pair.events if seen.kind is Kind.MEDIA)
+    assert (media["echoed"], media["strays"], media["unopened"]) == (0, 0, 3)
+    assert Kind.UNSAFE not in pair.kinds()
 
 
 def test_an_answer_without_an_rtpmap_is_understood() -> None:

@@ -13,6 +13,8 @@ PIDF = (
     b"<gml:pos>42.3601 -71.0589</gml:pos><!-- \r\n-- --></presence>\r\n"
 )
 
+_SECRETS = (b"auth", b"presence", b"pidf", b"geolocation", b"inline:", b"\nk=")
+
 
 @pytest.mark.parametrize(
     ("written", "kept"),
@@ -78,6 +80,16 @@ def test_a_location_among_several_parts() -> None:
     assert kept == message.replace(b"%s", b"[withheld]\r\n")
 
 
+def test_keys_of_secured_media_go() -> None:
+    """Of each ``a=crypto`` line tag and suite stay, whatever follows the key; ``k=`` goes too."""
+    line = b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:"
+    message = b"SIP/2.0 200 OK\r\n\r\nv=0\r\nk=base64:c2VjcmV0\r\n%s\r\n%s\r\na=ptime:20\r\n"
+    secrets = (line + b"c2VjcmV0|2^20|1:4", line + b"c2VjcmV0 UNENCRYPTED_SRTP")
+    kept = redact(message % secrets)
+    gone = message.replace(b"k=base64:c2VjcmV0", b"k=[withheld]")
+    assert kept == gone % ((line + b"[withheld]",) * 2)
+
+
 @pytest.mark.parametrize("length", [60, 100, 140])
 def test_half_a_location_goes_too(length: int) -> None:
     """A body that was cut off in the middle is withheld to its end."""
@@ -90,7 +102,7 @@ def test_half_a_location_goes_too(length: int) -> None:
 def test_other_octets_stay_as_they_are(octets: bytes) -> None:
     """A message without secrets is kept octet for octet."""
     lowered = octets.lower()
-    if any(word in lowered for word in (b"auth", b"presence", b"pidf", b"geolocation")):
+    if any(word in lowered for word in _SECRETS):
         return
     assert redact(octets) == octets
 

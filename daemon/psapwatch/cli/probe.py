@@ -22,6 +22,7 @@ from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 from psapwatch.report import attempt_json, ladder, phase_summary, verdict_line
 from psapwatch.sip.uri import BadUri, parse_uri
+from psapwatch.store.redact import redacted
 from psapwatch.store.runner import Inline
 from psapwatch.store.store import Store
 from psapwatch.verdict import Outcome, Verdict
@@ -70,7 +71,7 @@ def probe(
 def show(evidence: Evidence, verdict: Verdict, *, as_json: bool) -> None:
     """Print one attempt for people or for scripts."""
     if as_json:
-        click.echo(json.dumps(attempt_json(evidence, verdict), indent=2))
+        click.echo(json.dumps(attempt_json(redacted(evidence), verdict), indent=2))
         return
     click.echo(ladder(evidence))
     click.echo(phase_summary(evidence))

@@ -18,6 +18,7 @@ from psapwatch.config.pieces import Parts, Piece
 from psapwatch.config.psap_rules import PSAP_RULES, attributes_of, path_keys
 from psapwatch.duration import print_duration
 from psapwatch.endpoint import PortRange
+from psapwatch.net.srtp import MISSING, is_available
 
 Errors = Iterator[ConfigError]
 
@@ -106,6 +107,17 @@ def _paddings(parts: Parts) -> Errors:
             yield piece.error("takes the location's place; one of the two", "padding")
 
 
+def _secured_media(parts: Parts) -> Errors:
+    for piece in parts.checks:
+        settings = piece.model.settings
+        if getattr(settings, "srtp", "never") == "never":
+            continue
+        if not is_available():
+            yield piece.error(MISSING, "srtp")
+        if not settings.media:
+            yield piece.error("secures media, and this check sends none (media: true)", "srtp")
+
+
 def _windows(parts: Parts) -> Errors:
     for piece in parts.main.all("maintenance"):
         model: WindowModel = piece.model
@@ -183,6 +195,7 @@ _RULES: Final[tuple[Callable[[Parts], Errors], ...]] = (
     _controls,
     _checks,
     _paddings,
+    _secured_media,
     _windows,
     _sinks,
     _something,

@@ -17,6 +17,7 @@ from typing import Final
 
 from psapwatch.endpoint import Address, PortRange, Source, Tls, TransportName
 from psapwatch.net.mirror_ports import MIRRORS_MAX, MirrorPorts
+from psapwatch.net.srtp import cipher_maker
 from psapwatch.net.system import SystemClock, SystemEntropy
 from psapwatch.sip.answering_point import AnsweringPoint
 from psapwatch.sip.answering_script import Script
@@ -78,7 +79,7 @@ class Answering:
         self._mirrors = MirrorPorts(
             SystemClock(), SystemEntropy(), media, self._media_arrived, mirrors_max
         )
-        point.mirror_through(self._mirrors)
+        point.mirror_through(self._mirrors, cipher_maker())
 
     async def open(self) -> Address:
         """Listen, and return where.

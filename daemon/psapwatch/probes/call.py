@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +20,7 @@ from psapwatch.location import (
     with_location,
     with_padding,
 )
+from psapwatch.net.srtp import MISSING, cipher_maker
 from psapwatch.probes.base import Errand, Setting, attempt
 from psapwatch.rtp.stream import PACKET_S, Start, StreamPlan
 from psapwatch.sip.call import Call, CallPlan
@@ -26,6 +29,7 @@ from psapwatch.sip.machine import Machine
 from psapwatch.sip.media_call import HOLD_S, MediaCall
 from psapwatch.sip.offer import build_offer
 from psapwatch.sip.request import invite
+from psapwatch.sip.sdes import KEY_OCTETS, PLAIN, SECURED, Cipher
 from psapwatch.sip.uri import BadUri, parse_uri
 from psapwatch.world import World
 
@@ -51,6 +55,10 @@ class CallSettings(BaseModel):
         le=500,
         description="RTP packets to a reference or control; loss and MOS need 50; a PSAP gets 10",
     )
+    srtp: Literal["never", "tls", "always"] = Field(
+        default="never",
+        description="secured media, RFC 4568 keys: over TLS only, or over any transport, in clear",
+    )
     location: bool = Field(
         default=False,
         description="send the PSAP's location (PIDF-LO); over UDP to a reference or control only",
@@ -67,10 +75,16 @@ class CallSettings(BaseModel):
     def _machine(self, setting: Setting) -> Machine:
         plan = self._stream_plan(setting)
         hold_s = plan.window_s + HOLD_S if setting.media else 0.0
-        call = _call(setting, self._content(setting), hold_s)
+        key = self._key(setting)
+        call = _call(setting, self._content(setting, key), hold_s, SECURED if key else PLAIN)
         if setting.media is None:
             return call
-        return MediaCall(call, plan, _start(setting))
+        return MediaCall(call, plan, _start(setting), _secured_with(key) if key else None)
+
+    def _key(self, setting: Setting) -> bytes:
+        """Master key and salt of what we send; nothing where media is not to be secured."""
+        is_wanted = self.srtp == "always" or (self.srtp, setting.path.transport) == ("tls", "tls")
+        return bytes.fromhex(setting.token(KEY_OCTETS)) if setting.media and is_wanted else b""
 
     def _stream_plan(self, setting: Setting) -> StreamPlan:
         """Ten packets, three echoes; towards our own responders as many as the patience holds."""
@@ -80,11 +94,11 @@ class CallSettings(BaseModel):
         fits = max(PSAP_PACKETS_MAX, int(patience_s / PACKET_S))
         return StreamPlan(min(self.packets, fits), None, LONG_LINGER_S)
 
-    def _content(self, setting: Setting) -> _Content:
+    def _content(self, setting: Setting, key: bytes) -> _Content:
         """The offer, with the location or padding of its size where that may go."""
         host = setting.caller.sent_by.rpartition(":")[0].strip("[]")
         port = setting.media.port if setting.media else DISCARD_PORT
-        offer = build_offer(host, port, int(setting.token(4), 16))
+        offer = build_offer(host, port, int(setting.token(4), 16), key=key)
         place = self._place(setting)
         if place is None:
             return _Content(Message("application/sdp", offer, ()), None)
@@ -129,7 +143,7 @@ class _Content:
     place: Point | None
 
 
-def _call(setting: Setting, content: _Content, hold_s: float) -> Call:
+def _call(setting: Setting, content: _Content, hold_s: float, profile: str) -> Call:
     path, caller, message = setting.path, setting.caller, content.message
     routes = tuple(hop for hop in (path.next_hop, path.uri) if hop)
     give_up_after_s = setting.errand.check.give_up_after_s
@@ -147,10 +161,18 @@ def _call(setting: Setting, content: _Content, hold_s: float) -> Call:
             hold_s=hold_s,
             provisionals_allowed=setting.errand.provisionals_allowed,
             place=content.place,
+            profile=profile,
         ),
         token=setting.token,
         digest=Digest(setting.auth) if setting.auth else None,
     )
+
+
+def _secured_with(key: bytes) -> Callable[[bytes], Cipher]:
+    make = cipher_maker()
+    if make is None:  # the configuration is refused before; a bare attempt is our own fault
+        raise RuntimeError(MISSING)
+    return partial(make, key)
 
 
 def _start(setting: Setting) -> Start:

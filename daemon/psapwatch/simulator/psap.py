@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from psapwatch.endpoint import Address, TransportName
 from psapwatch.net import TRANSPORTS
+from psapwatch.net.srtp import cipher_maker
 from psapwatch.simulator.certificate import Certificate
 from psapwatch.simulator.media import FIRST_PORTS, MirrorPorts
 from psapwatch.simulator.network import SimulatedNetwork
@@ -39,7 +40,7 @@ class _Desk:
         self._timer: asyncio.TimerHandle | None = None
         first = FIRST_PORTS[transport]
         self._mirrors = MirrorPorts(network, self._local.host, first, self._media_arrived)
-        point.mirror_through(self._mirrors)
+        point.mirror_through(self._mirrors, cipher_maker())
 
     def open(self) -> None:
         """Listen."""

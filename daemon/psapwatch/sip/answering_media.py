@@ -6,20 +6,32 @@ Opening ports is the shell's, through a ``Door``; which packet goes back is ``rt
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from hashlib import blake2b
 from typing import Final, Protocol
 from zlib import crc32
 
 from psapwatch.endpoint import Address
 from psapwatch.rtp.mirror import Manner, Mirror, Packet
+from psapwatch.sip.answering_message import Answerer
+from psapwatch.sip.answering_script import Step
 from psapwatch.sip.media_call import loop_of
-from psapwatch.sip.offer import read_answer
+from psapwatch.sip.offer import key_offered, read_answer
+from psapwatch.sip.sdes import KEY_OCTETS, SECURED, Cipher, MakeCipher
 
 Key = tuple[str, str]
 """Call-ID and our tag: one dialog."""
 
 PORT_MIN: Final = 1_024
 """RTCP is not sent below: an offer of the discard port wants none."""
+
+KEY_TOKENS: Final = 8
+"""Random texts that a key is made of: of 64 bits each, more than the key holds."""
+
+_BUSY: Final = Step(486)
+_UNSECURED: Final = Step(488, headers=(("Warning", '305 psap "RTP/SAVP is required here"'),))
+_UNUSABLE: Final = Step(488, headers=(("Warning", '305 psap "RTP/SAVP cannot be answered here"'),))
 
 _CONNECTION: Final = re.compile(rb"(?m)^c=IN IP[46] ([0-9a-fA-F:.]+)")
 _AUDIO_PORT: Final = re.compile(rb"(?m)^m=audio (\d{1,5}) ")
@@ -48,19 +60,32 @@ class Mirrors:
 
     def __init__(self, token: Callable[[], str]) -> None:
         self.door: Door | None = None
+        self.secure: MakeCipher | None = None
         self._token = token
         self._mirrors: dict[Address, tuple[Key, Mirror]] = {}
+        self._ciphers: dict[Address, Cipher] = {}
         self._places: dict[Key, Address] = {}
         self._out: list[tuple[Address, Packet]] = []
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no further call can be mirrored now."""
-        return self.door is not None and self.door.is_full
+    def refusal(self, offer: bytes, *, secured_only: bool) -> Step | None:
+        """What is answered to an offer that cannot be mirrored now, or as it is secured."""
+        if self.door is not None and self.door.is_full:
+            return _BUSY
+        profile, key = key_offered(offer)
+        if profile == SECURED:
+            return None if key and self.secure else _UNUSABLE
+        return _UNSECURED if secured_only and profile else None
 
-    def open(self) -> Address | None:
-        """Open a port pair for a call that is about to be answered."""
-        return self.door.open() if self.door is not None else None
+    def open(self, answerer: Answerer, offer: bytes) -> Answerer | None:
+        """Open a port pair for a call that is about to be answered, with a key where one is due."""
+        media = self.door.open() if self.door is not None else None
+        if media is None:
+            return None
+        key = b""
+        if key_offered(offer)[0] == SECURED:
+            chance = "".join(self._token() for _nth in range(KEY_TOKENS))
+            key = blake2b(chance.encode(), digest_size=KEY_OCTETS).digest()
+        return replace(answerer, media=media, key=key)
 
     def begin(
         self, key: Key, local: Address, answer: bytes, offer: bytes, source: Address, manner: Manner
@@ -68,7 +93,8 @@ class Mirrors:
         """Mirror a call as our ``answer`` to its ``offer`` says; not at all if it says nothing."""
         head, _blank, body = answer.partition(b"\r\n\r\n")
         kind = _CONTENT_TYPE.search(head)
-        said = read_answer(body, kind[1].decode("latin-1") if kind else "")
+        profile, their_key = key_offered(offer)
+        said = read_answer(body, kind[1].decode("latin-1") if kind else "", profile=profile)
         if said.what != "mirror" or key in self._places:
             self._close(local)
             return
@@ -84,6 +110,8 @@ class Mirrors:
             ssrc=crc32(self._token().encode()),
         )
         self._mirrors[local], self._places[key] = (key, mirror), local
+        if profile == SECURED and self.secure is not None:
+            self._ciphers[local] = self.secure(said.key, their_key)
 
     def receive(
         self, local: Address, octets: bytes, source: Address, now: float, arrived_at: float
@@ -92,7 +120,10 @@ class Mirrors:
         key, mirror = self._mirrors.get(local, (None, None))
         if mirror is None:
             return None
-        self._out += ((local, packet) for packet in mirror.receive(octets, source, now, arrived_at))
+        cipher = self._ciphers.get(local)
+        opened = octets if cipher is None else cipher.open(octets)
+        if opened is not None:
+            self._put(local, mirror.receive(opened, source, now, arrived_at))
         return key if mirror.is_done else None
 
     def silent_since(self, key: Key) -> float | None:
@@ -122,13 +153,20 @@ class Mirrors:
         if local is None:
             return
         _key, mirror = self._mirrors.pop(local)
-        self._out += ((local, packet) for packet in mirror.report())
+        self._put(local, mirror.report())
+        self._ciphers.pop(local, None)
         self._close(local)
 
     def data_to_send(self) -> list[tuple[Address, Packet]]:
         """Packets, each with the RTP address of the pair that it leaves from."""
         out, self._out = self._out, []
         return out
+
+    def _put(self, local: Address, packets: Iterable[Packet]) -> None:
+        cipher = self._ciphers.get(local)
+        for packet in packets:
+            octets = packet.octets if cipher is None else cipher.seal(packet.octets)
+            self._out.append((local, packet._replace(octets=octets)))
 
     def _close(self, local: Address) -> None:
         if self.door is not None:

@@ -7,7 +7,7 @@ RFC 6881 ED-78: a text part names the PSAP, the service and the location.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from psapwatch.endpoint import Address, TransportName
@@ -30,6 +30,8 @@ class Answerer:
     address: Address
     media: Address
     location: str = ""
+    key: bytes = field(default=b"", repr=False)
+    """For what its mirror sends, where the offer is of secured media."""
 
     @property
     def contact(self) -> str:
@@ -80,7 +82,8 @@ def body_of(answerer: Answerer, kind: Body, offer: bytes) -> tuple[str, bytes]:
     if kind == "text":
         return "text/plain", text
     try:
-        sdp = build_answer(offer, answerer.media.host, answerer.media.port, 1)
+        media = answerer.media
+        sdp = build_answer(offer, media.host, media.port, 1, key=answerer.key)
     except ValueError:  # no loopback was offered: a 200 without SDP says so
         return "", b""
     for pattern, replacement in SDP_EDITS.get(kind, ()):

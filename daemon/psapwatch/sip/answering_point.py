@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -21,6 +20,7 @@ from psapwatch.sip.answering_media import Door, Mirrors
 from psapwatch.sip.answering_message import Answerer, bye, callback, next_hop, response, seen_as
 from psapwatch.sip.answering_script import Script, Step
 from psapwatch.sip.guard import TEST_URN
+from psapwatch.sip.sdes import MakeCipher
 from psapwatch.sip.server_transaction import (
     LIFETIME_S,
     T1_S,
@@ -44,7 +44,6 @@ _NO_DIALOG: Final = Step(481)
 _EXPIRED: Final = Step(487)
 _NO_REINVITE: Final = Step(488)
 _NO_METHOD: Final = Step(405)
-_BUSY: Final = Step(486)
 
 
 class AnsweringPoint:
@@ -83,9 +82,9 @@ class AnsweringPoint:
         """INVITEs that got a 1xx and no final yet, and calls that nobody ended."""
         return self._kept.open_calls
 
-    def mirror_through(self, door: Door) -> None:
-        """Mirror media from now on, on ports of this door; without one a call only seems mute."""
-        self._mirrors.door = door
+    def mirror_through(self, door: Door, secure: MakeCipher | None) -> None:
+        """Mirror media from now on, on ports of this door; ``secure``: secured media as well."""
+        self._mirrors.door, self._mirrors.secure = door, secure
 
     def receive(
         self,
@@ -185,8 +184,9 @@ class AnsweringPoint:
         if not TEST_URN.fullmatch(request.uri.encode()):
             self._respond(transaction, _REFUSED, transport, now)
             return
-        if self._mirrors.is_full:
-            self._respond(transaction, _BUSY, transport, now)
+        refusal = self._mirrors.refusal(request.body, secured_only=script.secured_only)
+        if refusal is not None:
+            self._respond(transaction, refusal, transport, now)
             return
         self._play(transaction, script.invite, transport, now)
         expires = request.first("expires")
@@ -267,9 +267,9 @@ class AnsweringPoint:
         tag = transaction.tags.get(step.fork) or transaction.tags.setdefault(step.fork, self._tag())
         is_accepted = (transaction.request.method, what) == ("INVITE", Input.SUCCESS)
         has_media = is_accepted and step.body not in ("none", "text")
-        media = self._mirrors.open() if has_media else None
-        answerer = self.answerer if media is None else replace(self.answerer, media=media)
-        octets = response(answerer, transaction, step, tag)
+        offer, source = transaction.request.body, transaction.source
+        opened = self._mirrors.open(self.answerer, offer) if has_media else None
+        octets = response(opened or self.answerer, transaction, step, tag)
         out = octets if step.unruly else transaction.take(what, octets)
         self._put(out, transaction.source, elsewhere=step.elsewhere)
         if what is not Input.PROVISIONAL and not was_answered:
@@ -278,9 +278,9 @@ class AnsweringPoint:
             return
         if what is Input.SUCCESS:
             dialog = Dialog(transaction, tag, out, step.elsewhere, transport, accepted_at=now)
-            if media is not None:
-                offer, source = transaction.request.body, transaction.source
-                self._mirrors.begin(dialog.key, media, out, offer, source, self.script.manner)
+            if opened is not None:
+                manner = self.script.manner
+                self._mirrors.begin(dialog.key, opened.media, out, offer, source, manner)
             self._accept(dialog, now)
         elif what is Input.FAILURE and not transaction.reliable:
             again = partial(self._resend, transaction, T1_S, now + LIFETIME_S)

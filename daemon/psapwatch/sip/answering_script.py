@@ -54,6 +54,8 @@ class Script:
     cancel: tuple[Step, ...] = (Step(200),)
     hangs_up_after_s: float | None = 0.5
     """BYE so long after the ACK or the last media, a common answering point's; None: never."""
+    secured_only: bool = False
+    """Answer 488 to an offer of plain RTP, as i3 3.1.9 would have it inside an ESInet."""
     manner: Manner = _GOOD
     """How its mirror behaves."""
     hangs_up_unacknowledged_s: float | None = None
@@ -92,6 +94,7 @@ _OK: Final = Step(200, body="mirror")
 SCRIPTS: Final[Mapping[str, Script]] = {
     "mirror": Script(),
     "multipart": _answer("multipart"),
+    "secured_only": Script(secured_only=True),
     "text_only": _answer("text"),
     "no_sdp": _answer("none"),
     "no_loopback": _answer("no_loopback"),
@@ -223,11 +226,11 @@ SDP_EDITS: Final[Mapping[Body, tuple[tuple[bytes, bytes], ...]]] = {
     "source": ((rb"a=loopback-mirror", b"a=loopback-source"),),
     "recvonly": ((rb"a=loopback-mirror", b"a=loopback-mirror\r\na=recvonly"),),
     "direct": (
-        (rb"(m=audio \d+ RTP/AVP \d+) 112", rb"\1 113"),
+        (rb"(m=audio \d+ RTP/S?AVP \d+) 112", rb"\1 113"),
         (rb"112 encaprtp", b"113 rtploopback"),
     ),
     "media": (
-        (rb"(m=audio \d+ RTP/AVP \d+) 112", rb"\1"),
+        (rb"(m=audio \d+ RTP/S?AVP \d+) 112", rb"\1"),
         (rb"a=rtpmap:112 [^\r]*\r\n", b""),
         (rb"rtp-pkt-loopback", b"rtp-media-loopback"),
     ),

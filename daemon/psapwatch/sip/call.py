@@ -31,6 +31,7 @@ from psapwatch.sip.machine import (
 from psapwatch.sip.offer import Answer, read_answer
 from psapwatch.sip.request import Caller, again
 from psapwatch.sip.salvage import salvage
+from psapwatch.sip.sdes import PLAIN
 from psapwatch.sip.transaction import T1, Act, Happened
 from psapwatch.sip.wire import Message, Request, Response
 
@@ -50,6 +51,8 @@ class CallPlan:
     """100, and what the supervised first call recorded; any other looks like a ringing phone."""
     place: Point | None = None
     """Where the INVITE says we are, to compare with what the answer reads back."""
+    profile: str = PLAIN
+    """Of the media that is offered."""
 
 
 class Call:
@@ -281,13 +284,17 @@ class Call:
             invitation.refused(response.code)
             self._authenticate(invitation, response)
         elif self._legs.acknowledge(invitation.request, response, now):
-            answer = read_answer(response.body, response.header("Content-Type") or "")
+            answer = self._read(response)
             self._judge(answer, now)
             if answer.what == "mirror" and self.plan.hold_s and not self._wants_end:
                 self._hold_until = self._hold_until or now + self.plan.hold_s
                 self.mirror = self.mirror or answer
             else:
                 self._legs.hang_up(now)
+
+    def _read(self, response: Response) -> Answer:
+        kind = response.header("Content-Type") or ""
+        return read_answer(response.body, kind, profile=self.plan.profile)
 
     def _judge(self, answer: Answer, now: float) -> None:
         """Say what the answer offers; whatever looks like a person is unsafe at once."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from psapwatch.endpoint import Address
@@ -17,6 +19,7 @@ from psapwatch.rtp.tone import Encoding
 from psapwatch.sip.call import Call
 from psapwatch.sip.machine import Send
 from psapwatch.sip.offer import Answer
+from psapwatch.sip.sdes import SECURED, Cipher
 from psapwatch.sip.wire import Message, Request
 
 HANG_UP_S: Final = 2.0
@@ -34,11 +37,21 @@ _ENCODINGS: Final[dict[str, Encoding]] = {"PCMU": "PCMU", "PCMA": "PCMA"}
 class MediaCall:
     """A machine (``sip.machine.Machine``) that also sends and takes RTP."""
 
-    def __init__(self, call: Call, plan: StreamPlan, start: Start) -> None:
+    def __init__(
+        self,
+        call: Call,
+        plan: StreamPlan,
+        start: Start,
+        secure: Callable[[bytes], Cipher] | None = None,
+    ) -> None:
+        """``secure`` makes the cipher of a call from the far side's key; None: plain RTP."""
         self.over = False
         self.ledger_due: bytes | None = None
         self._call, self._plan, self._start = call, plan, start
         self._stream: Stream | None = None
+        self._secure = secure
+        self._cipher: Cipher | None = None
+        self._unopened = 0
         self._answered_at = 0.0
         self._events: deque[Observation] = deque()
         self._ended: Observation | None = None
@@ -112,8 +125,13 @@ class MediaCall:
 
     def media_arrived(self, octets: bytes, now: float, arrived_at: float, source: Address) -> None:
         """Take a datagram of the media port; before the answer and after the call it is nothing."""
-        if self._stream is not None and self._is_running:
-            self._stream.receive(octets, source, arrived_at)
+        if self._stream is None or not self._is_running:
+            return
+        opened = octets if self._cipher is None else self._cipher.open(octets)
+        if opened is None:
+            self._unopened += 1
+        else:
+            self._stream.receive(opened, source, arrived_at)
             self._follow(now)
 
     def media_failed(self, seen: Observation, now: float) -> None:
@@ -131,7 +149,10 @@ class MediaCall:
 
     def media_to_send(self) -> list[MediaSend]:
         """Hand over the packets that are to be sent now."""
-        return self._stream.data_to_send() if self._stream is not None else []
+        sends, cipher = self._stream.data_to_send() if self._stream else [], self._cipher
+        if cipher is None:
+            return sends
+        return [replace(send, octets=cipher.seal(send.octets)) for send in sends]
 
     def media_sent(self, number: int, at: float) -> None:
         """Note when a packet truly left."""
@@ -163,6 +184,8 @@ class MediaCall:
         self._drain(now)
         if self._stream is None and self._call.mirror is not None:
             self._answered_at = now
+            if self._secure is not None:
+                self._cipher = self._secure(self._call.mirror.key)
             self._stream = Stream(loop_of(self._call.mirror), self._plan, self._start)
             self._stream.start(now)
         if self._stream is not None and self._is_running:
@@ -210,6 +233,8 @@ class MediaCall:
             "ended_by": ended_by,
             "ended_after_s": ended_at - self._answered_at,
         }
+        if self._cipher is not None:
+            facts |= {"profile": SECURED, "unopened": self._unopened}
         self._events.append(Observation(Kind.MEDIA, now, facts))
         if self._ended is not None:
             self._events.append(self._ended)

@@ -22,6 +22,7 @@ from aiosipua import (
     serialize_sdp,
 )
 
+from psapwatch.sip.sdes import PLAIN, SECURED, Crypto, read_crypto, write_crypto
 from psapwatch.sip.uri import unquote
 
 What = Literal["mirror", "source", "no_loopback", "refused", "no_sdp", "bad"]
@@ -71,20 +72,32 @@ class Answer:
     detail: str = ""
     location: bytes = b""
     """The PIDF-LO that came with it, which says where they think we are (RFC 6881 ED-78)."""
+    key: bytes = field(default=b"", repr=False)
+    """Master key and salt of what a secured mirror sends."""
 
 
-def build_offer(address: str, port: int, session_id: int, *, loopback: bool = True) -> bytes:
-    """Write an offer of one audio stream from ``address``, as loopback source by default."""
+def build_offer(
+    address: str, port: int, session_id: int, *, loopback: bool = True, key: bytes = b""
+) -> bytes:
+    """Write an offer of one audio stream from ``address``, as loopback source by default.
+
+    With ``key``, the master key and salt of what we send, secured media is offered (RFC 4568).
+    """
     formats = (PCMU, PCMA, ENCAPRTP, RTPLOOPBACK) if loopback else (PCMU, PCMA)
     attributes = {"rtpmap": [f"{number} {_ENCODINGS[number]}/8000" for number in formats]}
     if loopback:
         attributes |= {"loopback": [" ".join(_TYPES)], "loopback-source": []}
     attributes["ptime"] = ["20"]
-    return _write(address, port, session_id, [str(number) for number in formats], attributes)
+    crypto = Crypto(1, key) if key else None
+    return _write(address, port, session_id, [str(each) for each in formats], attributes, crypto)
 
 
-def build_answer(offer: bytes, address: str, port: int, session_id: int) -> bytes:
+def build_answer(
+    offer: bytes, address: str, port: int, session_id: int, *, key: bytes = b""
+) -> bytes:
     """Answer a loopback offer as mirror: its first type, encaprtp before rtploopback.
+
+    ``key`` is for what we send, where the offer is of secured media.
 
     Raises:
         ValueError: the offer is no loopback source that can be mirrored (RFC 6849 5.2).
@@ -108,19 +121,39 @@ def build_answer(offer: bytes, address: str, port: int, session_id: int) -> byte
         "loopback-mirror": [],
     }
     formats = [str(codec.payload_type) for codec in chosen]
-    return _write(address, port, session_id, formats, attributes)
+    crypto = None
+    if media.proto == SECURED:
+        theirs = read_crypto(media.attributes.get("crypto", ()))
+        if theirs is None or not key:
+            raise ValueError("secured media is offered without a key that can be used")
+        crypto = Crypto(theirs.tag, key)
+    return _write(address, port, session_id, formats, attributes, crypto)
 
 
-def read_answer(message_body: bytes, content_type: str) -> Answer:
-    """Say what the body of a 2xx answers; whatever it holds, this never raises."""
-    answer = _read_sdp(message_body, content_type)
+def key_offered(offer: bytes) -> tuple[str, bytes]:
+    """The profile of an offer's audio, and the key that secures it; empty where there is none."""
+    if b"SAVP" not in offer:
+        return PLAIN if b"m=audio" in offer else "", b""
+    try:
+        media = parse_sdp(offer.decode(errors="replace")).audio
+    except ValueError:
+        media = None
+    if media is None:
+        return "", b""
+    crypto = read_crypto(media.attributes.get("crypto", ()))
+    return media.proto, crypto.key if crypto else b""
+
+
+def read_answer(message_body: bytes, content_type: str, *, profile: str = PLAIN) -> Answer:
+    """Say what the body of a 2xx answers to an offer of ``profile``; this never raises."""
+    answer = _read_sdp(message_body, content_type, profile)
     for kind, part in _parts(message_body, content_type, _NESTING_MAX):
         if kind == "application/pidf+xml":
             return replace(answer, location=part[:LOCATION_MAX])
     return answer
 
 
-def _read_sdp(message_body: bytes, content_type: str) -> Answer:
+def _read_sdp(message_body: bytes, content_type: str, profile: str) -> Answer:
     text, sdp = "", None
     for kind, part in _parts(message_body, content_type, _NESTING_MAX):
         if kind == "application/sdp" and sdp is None:
@@ -136,10 +169,10 @@ def _read_sdp(message_body: bytes, content_type: str) -> Answer:
         ordinary = _ACCEPTED.search(sdp) and not _ROLE.search(sdp)
         what: What = "no_loopback" if ordinary else "bad"
         return Answer(what, text=text, detail=f"SDP: {error}"[:_DETAIL_MAX])
-    return _judge(session, text)
+    return _judge(session, text, profile)
 
 
-def _judge(session: SdpMessage, text: str) -> Answer:
+def _judge(session: SdpMessage, text: str, profile: str) -> Answer:
     accepted = [media for media in session.media if media.port]
     if not session.media:
         return Answer("bad", text=text, detail="no media line")
@@ -154,7 +187,8 @@ def _judge(session: SdpMessage, text: str) -> Answer:
     types = _words(media, "loopback")
     what, detail = _role(session, accepted)
     if what == "mirror":
-        what, detail = _usable(media, types, names, connection)
+        what, detail = _usable(media, types, names, connection, profile)
+    crypto = read_crypto(media.attributes.get("crypto", ())) if media.proto == SECURED else None
     return Answer(
         what,
         connection.address[:_DETAIL_MAX] if connection else "",
@@ -163,6 +197,7 @@ def _judge(session: SdpMessage, text: str) -> Answer:
         names,
         text,
         detail[:_DETAIL_MAX],
+        key=crypto.key if crypto else b"",
     )
 
 
@@ -190,6 +225,7 @@ def _usable(
     types: list[str],
     names: dict[int, str],
     connection: ConnectionData | None,
+    profile: str,
 ) -> tuple[What, str]:
     """Check what a mirror must keep to (RFC 6849 5.2) before any RTP is sent to it."""
     address = connection.address if connection else ""
@@ -197,7 +233,11 @@ def _usable(
         return "refused", "inactive"
     faults = (
         (media.media != "audio", f"m={media.media} for m=audio"),
-        (media.proto != "RTP/AVP", f"profile {media.proto}"),
+        (media.proto != profile, f"profile {media.proto} for {profile}"),
+        (
+            profile == SECURED and read_crypto(media.attributes.get("crypto", ())) is None,
+            "secured media without a key that can be used",
+        ),
         (not 0 < media.port <= _PORT_MAX, f"port {media.port}"),
         (media.direction != "sendrecv", media.direction),
         (len(types) != 1, f"{len(types)} loopback types"),
@@ -263,13 +303,17 @@ def _write(
     session_id: int,
     formats: list[str],
     attributes: dict[str, list[str]],
+    crypto: Crypto | None,
 ) -> bytes:
+    profile = PLAIN if crypto is None else SECURED
+    if crypto is not None:
+        attributes = {"crypto": [write_crypto(crypto)], **attributes}
     family = "IP6" if ":" in address else "IP4"
     session = SdpMessage(
         origin=Origin("-", str(session_id), str(session_id), "IN", family, address),
         session_name="-",
         connection=ConnectionData("IN", family, address),
         timing=TimingField(),
-        media=[MediaDescription("audio", port, "RTP/AVP", formats, attributes=attributes)],
+        media=[MediaDescription("audio", port, profile, formats, attributes=attributes)],
     )
     return serialize_sdp(session).encode()

@@ -1,4 +1,4 @@
-"""Takes credentials and callers' locations out of a transcript before it is kept (layer L4).
+"""Takes credentials, media keys and locations out of a transcript before it is kept (layer L4).
 
 Pure functions over octets: what a message was is still seen, what must not be kept is gone.
 """
@@ -37,11 +37,19 @@ _LOCATION_URI: Final = re.compile(
 )
 
 
+_MEDIA_KEY: Final = re.compile(
+    # RFC 4568 9.1 and RFC 8866 5.12 (which calls it obsolete): nothing of the line is a word.
+    rb"(?m)^(a=crypto:[^\r\n]*?\binline:|k=)[^\r\n]*"
+)
+
+
 def redact(octets: bytes) -> bytes:
-    """Return one message without credentials and without location; anything else is the same."""
+    """Return one message without credentials, media keys and location; else it is the same."""
     lowered = octets.lower()
     if b"auth" in lowered:
         octets = _CREDENTIALS.sub(_credentials, octets)
+    if b"inline:" in octets or b"\nk=" in octets:
+        octets = _MEDIA_KEY.sub(rb"\1" + WITHHELD, octets)
     if b"presence" in lowered or b"pidf" in lowered or b"geolocation" in lowered:
         octets = _LOCATION_URI.sub(rb"\1 " + WITHHELD, octets)
         octets = _PRESENCE.sub(WITHHELD, octets)
