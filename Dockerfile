@@ -2,6 +2,7 @@ FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY daemon daemon
+COPY docs/runbooks docs/runbooks
 RUN python -m venv /opt/psapwatch \
  && /opt/psapwatch/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt . \
  && /opt/psapwatch/bin/pip uninstall --yes --quiet pip setuptools

@@ -8,7 +8,7 @@ FUZZ_EXAMPLES ?= 20000
 DIALOGS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run test check format lint types seeds dialogs fuzz bench examples rules install image clean
+.PHONY: help setup packages run test check format lint types seeds dialogs fuzz bench examples rules install image pictures clean
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ examples: setup  # the documented configuration loads
 
 dashboards: setup  ## write deploy/grafana/dashboards anew
 	@PYTHONPATH=deploy/grafana $(BIN)/python -m psapwatch_dashboards
+
+pictures: packages setup  ## the pictures of the documentation, taken anew in a browser while the demo's firewall blocks
+	@folder=$$(mktemp -d) && PSAPWATCH_SCREENSHOTS=$$folder $(PYTEST) tests/live/test_demo.py -k presses_a_button \
+	  && cp $$folder/status-blocked.png $$folder/town-blocked.png docs/pictures/ && rm -rf $$folder
 
 rules: packages  # Prometheus and Alertmanager read what is shipped
 	@for file in $(wildcard deploy/prometheus/tests/*.yml); do promtool test rules $$file || exit 1; done

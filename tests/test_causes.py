@@ -10,7 +10,7 @@ from psapwatch.causes import MEANINGS, as_markdown
 from psapwatch.cli.main import cli
 from psapwatch.verdict import Cause
 
-DOCS = Path(__file__).parents[1] / "docs" / "causes.md"
+DOCS = Path(__file__).parents[1] / "docs" / "runbooks" / "causes.md"
 
 
 def test_every_cause_has_a_meaning() -> None:
@@ -19,7 +19,7 @@ def test_every_cause_has_a_meaning() -> None:
 
 
 def test_the_docs_are_printed_from_the_table() -> None:
-    """``docs/causes.md`` ends with the table as the code has it."""
+    """``docs/runbooks/causes.md`` ends with the table as the code has it."""
     assert DOCS.read_text(encoding="utf-8").endswith(as_markdown())
 
 

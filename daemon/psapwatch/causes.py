@@ -6,6 +6,7 @@ differential probes of the battery (detection.md 5), without which it is not nam
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -196,10 +197,10 @@ MEANINGS: Final[dict[Cause, Meaning]] = {
 
 
 def as_markdown() -> str:
-    """The table of ``docs/causes.md``."""
+    """The table of ``docs/runbooks/causes.md``, where a runbook that is named is a link."""
     lines = ["| cause | what was seen | look first at | named from |", "|---|---|---|---|"]
     lines += [
         f"| `{cause.value}` | {row.seen} | {row.look_first} | {row.by} |"
         for cause, row in MEANINGS.items()
     ]
-    return "\n".join(lines) + "\n"
+    return re.sub(r"the runbook (\w+)", r"the runbook [\1](\1.md)", "\n".join(lines)) + "\n"

@@ -72,8 +72,11 @@ def shown(browser: webdriver.Chrome, element_id: str) -> str:
     return browser.find_element(By.ID, element_id).text
 
 
-def photograph(browser: webdriver.Chrome, name: str) -> None:
-    """Keep a picture where PSAPWATCH_SCREENSHOTS says, for people to look at."""
+def photograph(browser: webdriver.Chrome, name: str, *, without: str = "") -> None:
+    """Keep a picture where PSAPWATCH_SCREENSHOTS says; ``without`` selects what is not on it."""
     folder = os.environ.get("PSAPWATCH_SCREENSHOTS")
     if folder:
+        script = "document.querySelectorAll(arguments[0]).forEach((e) => e.hidden = arguments[1])"
+        browser.execute_script(script, without or "#nothing", True)
         browser.save_screenshot(str(Path(folder) / f"{name}.png"))
+        browser.execute_script(script, without or "#nothing", False)

@@ -27,10 +27,10 @@ SOURCE: Final = "/usr/src/psapwatch"
 """Where the source tree is on the machine."""
 SHIPPED: Final = (
     *("Makefile", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"),
-    *("daemon", "config", "deploy", "scripts"),
+    *("daemon", "config", "deploy", "docs/runbooks", "scripts"),
 )
 BOOTED_WITHIN_S: Final = 30.0
-COMMAND_WITHIN_S: Final = 120.0
+COMMAND_WITHIN_S: Final = 240.0
 OFF_WITHIN_S: Final = 20.0
 
 _SET_UP: Final = """

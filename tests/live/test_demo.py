@@ -23,6 +23,8 @@ FAST_WITHIN_S: Final = 40.0
 HEALTHY_WITHIN_S: Final = 60.0
 READ_WITHIN_S: Final = 15.0
 END_WITHIN_S: Final = 5.0
+TOWN_WITHIN_S: Final = 60.0
+"""Each town is called every 20 s."""
 
 
 def start(bench: Bench, *arguments: str) -> tuple[Running, str]:
@@ -77,6 +79,14 @@ def test_a_person_presses_a_button_and_reads_a_true_alert_in_15_seconds(
     photograph(browser, "demo-blocked")
     incidents = status(url)["incidents"]
     assert [(each["scope"], each["member"]) for each in incidents] == [("firewall", "fw-east")]
+    [town, *_more] = until(lambda: _towns_that_failed(status(url)), TOWN_WITHIN_S, "a town fails")
+    browser.get(f"{url}/psaps/{town}")
+    for said in ("Last failure of test-call", "Last pass of test-call"):
+        assert said in browser.find_element(By.TAG_NAME, "main").text
+    photograph(browser, "town-blocked")
+    browser.get(url)
+    wait_for(browser, lambda page: "packets stopped" in shown(page, "demo-blocks"))
+    photograph(browser, "status-blocked", without="#demo")
     browser.find_element(By.CSS_SELECTOR, "#demo-blocks button").click()
     wait_for(browser, lambda page: "everything passes" in shown(page, "demo-nothing"))
     _ends_well(demo)
@@ -104,6 +114,16 @@ def test_a_port_that_is_taken_is_named(bench: Bench) -> None:
     assert "--listen" in second.output
     assert "Traceback" not in second.output
     first.kill()
+
+
+def _towns_that_failed(told: dict[str, Any]) -> list[str]:
+    """Towns to which a test call got through, and a later one did not."""
+    return [
+        path["psap"]
+        for path in told["paths"]
+        for check in path["checks"]
+        if check["check"] == "test-call" and check["last_failure"] and check["last_pass"]
+    ]
 
 
 def _ends_well(demo: Running) -> None:

@@ -7,12 +7,19 @@ import re
 from html.parser import HTMLParser
 
 from psapwatch.evidence import Packet
+from psapwatch.sinks.alertmanager import LABELS
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 from psapwatch.web.view import CheckRow
 from samples import FAILED, LEG, OK_TEXT, WALL, Desk, attempt, incident, row
 from web.web_door import door
 
 EVIL = '</script><img src=x onerror="alert(1)"> \u202e\x1b[31m'
+
+
+URLS = (
+    *("/", "/psaps/evil", "/psaps/ma-boston", "/incidents/i-1"),
+    *("/attempts/a-2", "/runbooks/README"),
+)
 
 
 def page(url: str, desk: Desk, params: dict[str, str] | None = None) -> str:
@@ -91,7 +98,14 @@ def busy_desk() -> Desk:
 def test_every_page_is_well_formed_and_self_contained() -> None:
     """Tags nest, ids are unique, and nothing is loaded from anywhere else."""
     desk = busy_desk()
-    for url in ("/", "/psaps/evil", "/psaps/ma-boston", "/incidents/i-1", "/attempts/a-2"):
+    for url in (
+        "/",
+        "/psaps/evil",
+        "/psaps/ma-boston",
+        "/incidents/i-1",
+        "/attempts/a-2",
+        "/runbooks/README",
+    ):
         parsed = Balanced(page(url, desk))
         assert len(set(parsed.ids)) == len(parsed.ids), url
         assert all(address.startswith(("/", "#")) for address in parsed.addresses), url
@@ -142,6 +156,17 @@ def test_a_psap_shows_ladders_of_its_last_failure_and_pass() -> None:
     assert "21 ms" in text
     assert "CallsBlocked" in text
     assert "stopped: unsafe" in text
+
+
+def test_every_alert_has_its_runbook_at_hand() -> None:
+    """An incident leads to the page that says what to do, and that page to the next."""
+    desk = busy_desk()
+    for url in ("/", "/incidents/i-1"):
+        assert 'href="/runbooks/CallsBlocked"' in page(url, desk)
+    for alertname in LABELS:
+        assert "How to tell it is over" in page(f"/runbooks/{alertname}", desk)
+    assert '<a href="/runbooks/causes">causes</a>' in page("/runbooks/CallsBlocked", desk)
+    assert "/runbooks/CallsBlocked" in page("/runbooks/README", desk)
 
 
 def test_an_attempt_has_a_page_by_its_id_and_by_its_call_id() -> None:

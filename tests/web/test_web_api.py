@@ -236,6 +236,7 @@ class TestState:
             "/psaps/x",
             "/incidents/x",
             "/attempts/x",
+            "/runbooks/x",
             "/static/x",
             "/x",
         ],

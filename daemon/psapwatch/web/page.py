@@ -25,9 +25,10 @@ from psapwatch.exposition import in_slices
 from psapwatch.incident import Incident
 from psapwatch.remote_text import printable
 from psapwatch.report import ladder, moment, phase_summary, verdict_line
-from psapwatch.verdict import Verdict
+from psapwatch.verdict import Outcome, Verdict
 from psapwatch.web.api import ATTEMPTS_KEPT, streamed, unknown
 from psapwatch.web.overview import SYMBOLS, WORDS, overview, tiles
+from psapwatch.web.runbook import runbooks
 from psapwatch.web.view import PathRow, Refused, View
 
 STATIC: Final = {
@@ -63,6 +64,8 @@ class Page:
         self._psap = environment.get_template("psap.html")
         self._incident = environment.get_template("incident.html")
         self._one = environment.get_template("attempt.html")
+        self._runbook = environment.get_template("runbook.html")
+        self._runbooks = runbooks()
         static = files("psapwatch.web") / "static"
         self._static = {name: (static / name).read_bytes() for name in STATIC}
 
@@ -72,6 +75,7 @@ class Page:
             web.get("/", self.status),
             web.get("/psaps/{id}", self.psap),
             web.get("/incidents/{id}", self.incident),
+            web.get("/runbooks/{name}", self.runbook),
             web.get("/attempts", self.find),
             web.get("/attempts/{id}", self.attempt),
             web.get("/static/{name}", self.static),
@@ -110,6 +114,7 @@ class Page:
             )
             if attempt_id
         ]
+        ladders.sort(key=lambda each: each[1].outcome is not Outcome.FAIL)  # what fails comes first
         incidents = [each for each in self._view.open_incidents() if _concerns(each, rows)]
         return await streamed(
             request,
@@ -135,6 +140,14 @@ class Page:
         evidence = json.dumps(found.evidence, indent=2, sort_keys=True, default=str)
         context = {"incident": found, "evidence": evidence, "vantage": self._view.vantage}
         return await streamed(request, HTML, _rendered(self._incident, version=_VERSION, **context))
+
+    async def runbook(self, request: web.Request) -> web.StreamResponse:
+        """Show what to do about an alert."""
+        name = request.match_info["name"]
+        if name not in self._runbooks:
+            raise unknown("runbook", request, "GET /runbooks/README lists them")
+        context = {"name": name, "text": self._runbooks[name], "vantage": self._view.vantage}
+        return await streamed(request, HTML, _rendered(self._runbook, version=_VERSION, **context))
 
     async def find(self, request: web.Request) -> web.StreamResponse:
         """Go to the attempt with ``?id=``, an attempt's id or a Call-ID from a log or a graph."""

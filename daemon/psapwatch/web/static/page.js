@@ -34,6 +34,7 @@ function incidentLine(incident) {
   put("acknowledged", incident.acknowledged ? `· acknowledged by ${incident.acknowledged}` : "");
   line.querySelector("time").dataset.wall = incident.since;
   line.querySelector("time").dateTime = new Date(incident.since * 1000).toISOString();
+  line.querySelector('a[data-fill="runbook"]').href = `/runbooks/${encodeURIComponent(incident.alertname)}`;
   line.querySelector('a[data-fill="id"]').href = `/incidents/${encodeURIComponent(incident.id)}`;
   return line;
 }
