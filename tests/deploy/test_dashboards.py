@@ -113,9 +113,9 @@ def test_a_firewall_that_works_looks_like_it(june: Record) -> None:
     """The other firewall's panels say that calls get through it."""
     assert answer(june, "firewall", "Calls through it", firewall=WEST) == {(): 0.0}
     assert answer(june, "firewall", "Calls through it") == {(): 1.0}
-    loss = answer(june, "firewall", "Loss by check", firewall=WEST)
+    loss = answer(june, "firewall", "Loss by check and size", firewall=WEST)
     assert loss["reference",] == 0.0
-    assert answer(june, "firewall", "Loss by check")["reference",] > 0.0
+    assert answer(june, "firewall", "Loss by check and size")["reference",] > 0.0
     assert answer(june, "firewall", "Burn of the last hour")["test-call",] > 14.4
 
 

@@ -164,7 +164,9 @@ def test_every_alert_has_its_runbook_at_hand() -> None:
     for url in ("/", "/incidents/i-1"):
         assert 'href="/runbooks/CallsBlocked"' in page(url, desk)
     for alertname in LABELS:
-        assert "How to tell it is over" in page(f"/runbooks/{alertname}", desk)
+        text = page(f"/runbooks/{alertname}", desk)
+        assert "How to tell it is over" in text
+        assert page(f"/runbooks/{alertname}.md", desk) == text  # as runbook_url has it
     assert '<a href="/runbooks/causes">causes</a>' in page("/runbooks/CallsBlocked", desk)
     assert "/runbooks/CallsBlocked" in page("/runbooks/README", desk)
 

@@ -142,8 +142,8 @@ class Page:
         return await streamed(request, HTML, _rendered(self._incident, version=_VERSION, **context))
 
     async def runbook(self, request: web.Request) -> web.StreamResponse:
-        """Show what to do about an alert."""
-        name = request.match_info["name"]
+        """Show what to do about an alert; ``.md`` may stand behind it, as in a folder of them."""
+        name = request.match_info["name"].removesuffix(".md")
         if name not in self._runbooks:
             raise unknown("runbook", request, "GET /runbooks/README lists them")
         context = {"name": name, "text": self._runbooks[name], "vantage": self._view.vantage}

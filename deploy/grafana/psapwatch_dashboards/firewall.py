@@ -97,7 +97,7 @@ PANELS = (
         high=4,
     ),
     Panel(
-        title="Loss by check",
+        title="Loss by check and size",
         about="The share of attempts that failed. Large and small messages, kept and new flows are "
         "checks of their own: where two of them part, there is the cause.",
         runbook="CallsDegraded",

@@ -28,10 +28,10 @@ from grafana_foundation_sdk.models.geomap import TooltipMode
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-RUNBOOKS: Final = "https://runbooks.example.net/psapwatch"
-"""Where docs/runbooks is published: the default of a text box that every dashboard has."""
 DAEMON: Final = "http://127.0.0.1:9911"
-"""Where a daemon's own page is: the default of a second text box."""
+"""Where a daemon's own page is: the default of a text box that every dashboard has."""
+RUNBOOKS: Final = f"{DAEMON}/runbooks"
+"""Where docs/runbooks is published, the default of another: the daemon's page has them."""
 GREEN, ORANGE, RED, BLUE, GREY = "green", "orange", "red", "blue", "text"
 INSTANCE: Final = 'instance=~"$instance"'
 """Every question about the daemon's own series is about the chosen instances."""
