@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from components.machine import INSTALL, Machine
 from components.waiting import until
 from deploy.shipped import RUNBOOKS
+from deploy.test_runbooks import resolved
 from psapwatch.cli.main import cli
 from source_tree import ROOT
 
@@ -199,9 +200,7 @@ def spoken() -> list[tuple[str, list[str]]]:
 )
 def test_commands_that_are_spoken_of_exist(where: str, words: list[str]) -> None:
     """Every command and every option that a sentence names is one that the program has."""
-    command: click.Command = cli
-    while isinstance(command, click.Group) and words and words[0] in command.commands:
-        command = command.commands[words.pop(0)]
+    command = resolved(words)
     assert command is not cli or words == ["--version"], where
     options = {name for each in command.params for name in each.opts}
     asked = {word for word in words if word.startswith("-")}

@@ -89,10 +89,20 @@ def test_commands_exist(page: Path) -> None:
         _resolve(line.split())
 
 
-def _resolve(words: list[str]) -> None:
+def resolved(words: list[str]) -> click.Command:
+    """Return the command that words lead to, and leave those that are no part of its name."""
     command: click.Command = cli
-    while isinstance(command, click.Group) and words and words[0] in command.commands:
-        command = command.commands[words.pop(0)]
+    while isinstance(command, click.Group) and words:
+        found = command.get_command(click.Context(command), words[0])
+        if found is None:
+            break
+        command = found
+        words.pop(0)
+    return command
+
+
+def _resolve(words: list[str]) -> None:
+    command = resolved(words)
     options = {option for parameter in command.params for option in parameter.opts}
     named = {word for word in words if word.startswith("--")} - {"--version"}
     assert not isinstance(command, click.Group) or not words or words == ["--version"], words

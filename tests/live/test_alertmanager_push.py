@@ -17,7 +17,8 @@ from components.monitoring import Alertmanager
 from components.process import program
 from components.waiting import until
 from psapwatch.incident import Incident, Notice, Status
-from psapwatch.net.system import HttpPost, SystemClock
+from psapwatch.net.clock import SystemClock
+from psapwatch.net.system import HttpPost
 from psapwatch.sinks.alertmanager import AlertmanagerSettings
 from psapwatch.sinks.base import Surroundings, open_sinks
 from psapwatch.sinks.outbox import Outbox

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from psapwatch.endpoint import Address, PortRange, Source
 from psapwatch.evidence import Observation
+from psapwatch.net.clock import SystemClock
 from psapwatch.net.system import (
-    SystemClock,
     SystemEntropy,
     SystemNetwork,
     raise_file_limit,

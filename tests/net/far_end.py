@@ -21,7 +21,8 @@ from cryptography.x509.oid import NameOID
 
 from psapwatch.endpoint import Address, FlowKind, Source, Tls, TransportName
 from psapwatch.evidence import Kind, Observation
-from psapwatch.net.system import SystemClock, SystemEntropy, SystemNetwork
+from psapwatch.net.clock import SystemClock
+from psapwatch.net.system import SystemEntropy, SystemNetwork
 from psapwatch.world import Arrival, Flow, Road
 
 PATIENCE_S = 20.0

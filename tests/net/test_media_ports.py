@@ -12,8 +12,9 @@ import pytest
 
 from psapwatch.endpoint import Address, PortRange, Source
 from psapwatch.evidence import Kind, Observation
+from psapwatch.net.clock import SystemClock
 from psapwatch.net.mirror_ports import MirrorPorts
-from psapwatch.net.system import SystemClock, SystemEntropy, SystemNetwork
+from psapwatch.net.system import SystemEntropy, SystemNetwork
 from psapwatch.rtp.mirror import Packet
 from psapwatch.rtp.packet import RtpPacket, receiver_report, serialize_rtp
 from psapwatch.world import Arrival, MediaFlow

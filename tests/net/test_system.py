@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from net.far_end import closed_port, run
+from psapwatch.net.clock import SystemClock
 from psapwatch.net.system import (
     HttpPost,
-    SystemClock,
     SystemEntropy,
     close_world,
     raise_file_limit,

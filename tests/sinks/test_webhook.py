@@ -15,7 +15,8 @@ from aiohttp import web
 from jsonschema import Draft202012Validator
 
 from psapwatch.incident import Notice, Status
-from psapwatch.net.system import HttpPost, SystemClock
+from psapwatch.net.clock import SystemClock
+from psapwatch.net.system import HttpPost
 from psapwatch.sinks.base import BadHeadersFile, Delivery, Surroundings, judge, open_sinks
 from psapwatch.sinks.webhook import WebhookSettings
 from psapwatch.verdict import Cause

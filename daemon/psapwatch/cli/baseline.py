@@ -18,7 +18,7 @@ from psapwatch.config.shape import Config
 from psapwatch.diagnosis import Case
 from psapwatch.endpoint import Path
 from psapwatch.evidence import Evidence
-from psapwatch.net.system import SystemClock
+from psapwatch.net.clock import SystemClock
 from psapwatch.recorder import baselines_in
 from psapwatch.remote_text import printable
 from psapwatch.store.store import Store

@@ -14,7 +14,7 @@ from psapwatch.config.shape import Config
 from psapwatch.diagnosis import Case
 from psapwatch.endpoint import Path
 from psapwatch.evidence import Evidence
-from psapwatch.net.system import SystemClock
+from psapwatch.net.clock import SystemClock
 from psapwatch.store.decisions import Commission, Stop
 from psapwatch.store.ledger import EVERYWHERE
 from psapwatch.store.store import Store

@@ -31,7 +31,8 @@ from psapwatch.demo.story import (
 from psapwatch.demo.teller import Teller
 from psapwatch.demo.towns import EAST, FIREWALLS, TOWNS, WEST
 from psapwatch.endpoint import Address
-from psapwatch.net.system import SystemClock, raise_file_limit
+from psapwatch.net.clock import SystemClock
+from psapwatch.net.system import raise_file_limit
 
 DEFAULT_LISTEN: Final = "127.0.0.1:9911"
 INTERRUPTED: Final = 130

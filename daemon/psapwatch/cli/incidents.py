@@ -17,7 +17,7 @@ from psapwatch.cli.doors import CONFIG, Failed, loaded, store_to_change, store_t
 from psapwatch.config.shape import Config
 from psapwatch.endpoint import Psap
 from psapwatch.incident import Incident, to_json
-from psapwatch.net.system import SystemClock
+from psapwatch.net.clock import SystemClock
 from psapwatch.notice_forms import FORMS, Dossier
 from psapwatch.store.attempts import Attempt
 from psapwatch.store.store import Store

@@ -2,48 +2,53 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import os
-import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Final
 
 import click
 
 from psapwatch import logs
-from psapwatch.cli.baseline import baseline
-from psapwatch.cli.calls import calls
-from psapwatch.cli.demo import demo
-from psapwatch.cli.doors import CONFIG, Failed, loaded
-from psapwatch.cli.explain import explain
-from psapwatch.cli.incidents import incidents
-from psapwatch.cli.probe import probe
-from psapwatch.cli.replay import replay
-from psapwatch.cli.respond import respond
-from psapwatch.cli.status import status
-from psapwatch.config.budget import print_load
-from psapwatch.config.shape import Config
-from psapwatch.daemon import Daemon
-from psapwatch.net.answering import open_targets
-from psapwatch.net.system import SystemClock, SystemEntropy, raise_file_limit, system_world
-from psapwatch.self_test import GREEN, RED
-from psapwatch.sip.answering_script import SCRIPTS
-from psapwatch.store.opening import Unusable
-from psapwatch.store.runner import WriterThread
-from psapwatch.store.store import Store
-from psapwatch.systemd import Systemd
+from psapwatch.net.clock import SystemClock
 
-SELF_TEST = {GREEN: SCRIPTS["mirror"], RED: SCRIPTS["silence"]}
-"""What answers always, and what never does."""
-SETTLED_AFTER_S = (0.0, 20.0, 330.0)
-"""After the start, the first round of OPTIONS and that of calls. What was built by then stays, and
-is kept from the garbage collector, which would hold the loop for 0.3 s to look at 2,000 paths."""
-USAGE_ERROR = 64
+COMMANDS: Final[Mapping[str, str]] = {
+    "baseline": "psapwatch.cli.baseline",
+    "calls": "psapwatch.cli.calls",
+    "check-config": "psapwatch.cli.check_config",
+    "demo": "psapwatch.cli.demo",
+    "explain": "psapwatch.cli.explain",
+    "incidents": "psapwatch.cli.incidents",
+    "probe": "psapwatch.cli.probe",
+    "replay": "psapwatch.cli.replay",
+    "respond": "psapwatch.cli.respond",
+    "run": "psapwatch.cli.run",
+    "status": "psapwatch.cli.status",
+}
+"""Each command and the module that has it under its own name, imported when it is asked for: the
+daemon carries no simulator, and ``status`` no daemon."""
+USAGE_ERROR: Final = 64
 """EX_USAGE of sysexits.h."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """The commands of the table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click asks
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as click asks
+        if cmd_name not in COMMANDS:
+            return None
+        found = getattr(import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
+        assert isinstance(found, click.Command)
+        return found
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="psapwatch")
 def cli() -> None:
     """Know, before anyone dials, whether a 911 call will get through.
@@ -54,100 +59,6 @@ def cli() -> None:
       psapwatch run --config config/psapwatch.yml
     """
     logs.set_up(SystemClock().wall, level=logs.ERRORS_ONLY)
-
-
-@cli.command()
-@CONFIG
-@click.option("--listen", metavar="HOST:PORT", help="Serve the page and /metrics here instead.")
-@click.option(
-    "--log-format", type=click.Choice(["json", "console"]), help="Default: colours on a terminal."
-)
-@click.option(
-    "--shard", default="1/1", show_default=True, metavar="I/N", help="Watch one part of N."
-)
-def run(file: str, listen: str | None, log_format: str | None, shard: str) -> None:
-    """Run the daemon in the foreground until SIGTERM or Ctrl-C.
-
-    SIGHUP reloads the configuration. Stopping ends every open test call first, within 5 s.
-
-    \b
-    Example:
-      psapwatch run --config /etc/psapwatch/psapwatch.yml
-    """
-    part = _shard(shard)
-    logs.set_up(SystemClock().wall, form=log_format)  # type: ignore[arg-type]  # click has checked it
-    config = loaded(file)
-    if listen:
-        try:
-            config = config.listening_on(listen)
-        except ValueError as wrong:
-            raise click.BadParameter(str(wrong), param_hint="--listen") from None
-    raise_file_limit()
-    left = asyncio.run(_serve(config, part))
-    sys.exit(1 if left else 0)
-
-
-@cli.command("check-config")
-@CONFIG
-def check_config(file: str) -> None:
-    """Check a configuration and print the load that it comes to.
-
-    \b
-    Example:
-      psapwatch check-config --config config/psapwatch.yml
-    """
-    for line in print_load(loaded(file)):
-        click.echo(line)
-
-
-async def _serve(config: Config, shard: tuple[int, int]) -> int:
-    """Run until a signal; return how many test calls would not end."""
-    loop = asyncio.get_running_loop()
-    try:
-        store = Store(config.store.path, WriterThread(), sole=True)
-    except Unusable as why:
-        raise Failed(str(why)) from None
-    targets = await open_targets(SELF_TEST, SystemEntropy())
-    daemon = Daemon(
-        config,
-        system_world(dns_servers=config.dns.servers),
-        store,
-        shard=shard,
-        systemd=Systemd.of(os.environ, os.getpid()),
-        self_test={name: target.where for name, target in targets.items()},
-    )
-    ended = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ended.set)
-    reloads: set[asyncio.Task[Sequence[str]]] = set()
-
-    def reload() -> None:
-        task = loop.create_task(daemon.reload("SIGHUP"))
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
-
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    try:
-        await daemon.start()
-    except (OSError, ValueError) as why:
-        await daemon.stop()
-        raise Failed(f"cannot start: {why}") from None
-    gc.collect()
-    for after_s in SETTLED_AFTER_S:
-        loop.call_later(after_s, gc.freeze)
-    await ended.wait()
-    return await daemon.stop()
-
-
-def _shard(text: str) -> tuple[int, int]:
-    nth, slash, of = text.partition("/")
-    if slash and nth.isdecimal() and of.isdecimal() and 1 <= int(nth) <= int(of):
-        return int(nth), int(of)
-    raise click.BadParameter(f"{text!r}: write I/N with 1 <= I <= N", param_hint="--shard")
-
-
-for command in (baseline, calls, demo, explain, incidents, probe, replay, respond, status):
-    cli.add_command(command)
 
 
 def main() -> None:

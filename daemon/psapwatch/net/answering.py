@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from psapwatch.endpoint import Address, PortRange, Source, Tls, TransportName
+from psapwatch.net.clock import SystemClock
 from psapwatch.net.mirror_ports import MIRRORS_MAX, MirrorPorts
 from psapwatch.net.srtp import cipher_maker
-from psapwatch.net.system import SystemClock, SystemEntropy
+from psapwatch.net.system import SystemEntropy
 from psapwatch.sip.answering_point import AnsweringPoint
 from psapwatch.sip.answering_script import Script
 from psapwatch.sip.guard import permit

@@ -8,7 +8,6 @@ import os
 import random  # noqa: TID251 - this is the port that everyone else uses
 import resource
 import socket  # noqa: TID251 - the real adapter
-import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -17,6 +16,7 @@ import aiohttp
 from psapwatch.endpoint import Address, Source
 from psapwatch.evidence import Kind, Observation
 from psapwatch.net import TRANSPORTS
+from psapwatch.net.clock import SystemClock
 from psapwatch.net.flow import Lease
 from psapwatch.net.media import media_ports, open_pair
 from psapwatch.net.pool import Pool
@@ -55,14 +55,6 @@ def sockets_that_fit() -> int:
     """Return how many SIP sockets the limit of descriptors leaves room for."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, min(SOCKETS_MAX, soft - _OTHER_DESCRIPTORS))
-
-
-class SystemClock:
-    """Wall time of this machine."""
-
-    def wall(self) -> float:
-        """Return Unix seconds, UTC."""
-        return time.time()  # noqa: TID251 - this is the port that everyone else uses
 
 
 class SystemEntropy:
