@@ -8,7 +8,7 @@ FUZZ_EXAMPLES ?= 20000
 DIALOGS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run test check format lint types seeds dialogs fuzz bench examples rules install image pictures clean
+.PHONY: help setup packages run test check format lint types seeds dialogs fuzz left-behind round-trips bench examples rules install image pictures clean
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ dialogs: setup  ## DIALOGS=10000 random dialogs: each ends on both sides
 
 fuzz: setup  ## random octets, FUZZ_EXAMPLES=20000 a target
 	@PSAPWATCH_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) -m fuzz --hypothesis-profile=fuzz --timeout=3600
+
+round-trips: packages setup  ## our clock against a capture's, at 200 probes a second (root)
+	@$(BIN)/python tests/round_trips.py $(ARGS)
+
+left-behind: packages setup  ## what our calls and SIPp's leave at the far end, from captures (root); ARGS=--write for the page
+	@$(BIN)/python tests/left_behind.py $(ARGS)
 
 bench: setup  ## what probing costs: median and spread of several runs
 	@$(BIN)/python tests/benchmark.py $(ARGS)

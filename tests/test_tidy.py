@@ -102,12 +102,16 @@ def test_nothing_is_skipped() -> None:
     assert skipping == []
 
 
+MEASURING: Final = {"benchmark", "left_behind", "round_trips"}
+"""Programs of the tree that run for as long as they say; none of them is a test."""
+
+
 def test_unit_tests_do_not_sleep() -> None:
-    """Outside the live tests and the benchmark nothing waits for the wall clock."""
+    """Outside the live tests and the programs that measure nothing waits for the wall clock."""
     sleeping = [
         f"{module.shown}:{node.lineno}"
         for module in modules(TESTS)
-        if module.name.partition(".")[0] not in {"benchmark", "components", "live"}
+        if module.name.partition(".")[0] not in MEASURING | {"components", "live"}
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in WALL_CLOCK_SLEEPS
     ]

@@ -42,8 +42,18 @@ def start_answering(
 def requests(peer: Peer) -> list[tuple[str, str]]:
     """End an answering point; return method and Call-ID of all it was asked, repeats included."""
     peer.running.end()
-    asked = [line.split() for line in peer.running.output.splitlines() if line.startswith("ASKED")]
-    return [(method, call_id) for _asked, method, call_id in asked]
+    return [(method, call_id) for method, call_id, _at in _asked(peer)]
+
+
+def requests_a_second(peer: Peer) -> float:
+    """The rate at which an ended answering point was asked, over the last of what it was asked."""
+    moments = [float(at) for _method, _call_id, at in _asked(peer)]
+    return (len(moments) - 1) / (max(moments) - min(moments))
+
+
+def _asked(peer: Peer) -> list[list[str]]:
+    words = (line.split() for line in peer.running.output.splitlines())
+    return [told for kind, *told in filter(None, words) if kind == "ASKED"]
 
 
 def calls_left(peer: Peer) -> int:

@@ -46,7 +46,7 @@ async def main(settings: dict[str, Any]) -> None:
     say("READY")
     await ended.wait()
     for seen in point.log:
-        say("ASKED", seen.method, seen.call_id)
+        say("ASKED", seen.method, seen.call_id, str(seen.at))
     say("OPEN", str(point.open_calls))
     answering.close()
 

@@ -38,7 +38,7 @@ class MirrorPorts:
         self._loop = asyncio.get_running_loop()
         self._entropy, self._source, self._arrived = entropy, source, arrived
         self._ports = SourcePorts(entropy)
-        self._times = ReceiveTime(clock.wall, self._loop.time())
+        self._times = ReceiveTime(clock.wall, self._loop.time)
         self._max = mirrors_max
         self._pairs: dict[Address, MediaPorts] = {}
         self._lingering: dict[Address, asyncio.TimerHandle] = {}

@@ -38,6 +38,9 @@ ERRORS_MAX: Final = 32
 
 _DISTRUST_S: Final = 2.0
 """No packet waits longer than this in a socket, unless a clock was set."""
+_READINGS_MAX: Final = 4
+_SURE_S: Final = 0.000_05
+"""Two clocks that were read within this are compared; a step is told from being interrupted."""
 _STEP_S: Final = 0.002
 _SLEW: Final = 0.001
 """A wall clock that runs away by more than 2 ms and 0.1 % was set (NTP slews by 0.05 %)."""
@@ -55,21 +58,42 @@ class ReceiveTime:
     set, says nothing, and the time of reading is taken instead.
     """
 
-    __slots__ = ("_checked_at", "_distrusted_until", "_offset", "_wall")
+    __slots__ = ("_checked_at", "_distrusted_until", "_monotonic", "_offset", "_wall")
 
-    def __init__(self, wall: Callable[[], float], now: float) -> None:
-        self._wall = wall
-        self._offset = wall() - now
-        self._checked_at = now
-        self._distrusted_until = now
+    def __init__(self, wall: Callable[[], float], monotonic: Callable[[], float]) -> None:
+        self._wall, self._monotonic = wall, monotonic
+        self._offset, _width = self._ahead()
+        self._checked_at = self._distrusted_until = monotonic()
+
+    def _ahead(self) -> tuple[float, float]:
+        """How far the wall is ahead of the loop's clock, and how far apart the two were read.
+
+        On a busy machine others run between two readings; that is no step of a clock.
+        """
+        best = (0.0, float("inf"))
+        for _nth in range(_READINGS_MAX):
+            before = self._monotonic()
+            wall = self._wall()
+            after = self._monotonic()
+            if after - before < best[1]:
+                best = (wall - (before + after) / 2, after - before)
+            if best[1] <= _SURE_S:
+                break
+        return best
 
     def to_loop(self, ancillary: list[tuple[int, int, bytes]], now: float) -> float:
-        """Return the loop time at which the octets with this ancillary data came in."""
-        offset = self._wall() - now
-        if abs(offset - self._offset) > _STEP_S + _SLEW * (now - self._checked_at):
-            self._distrusted_until = now + _DISTRUST_S
-        self._offset = offset
-        self._checked_at = now
+        """Return the loop time at which the octets with this ancillary data came in.
+
+        ``now`` is the time of reading, which is taken where the stamp cannot be believed.
+        """
+        offset, width = self._ahead()
+        if width > _SURE_S:
+            offset = self._offset  # of a moment ago, and better than this reading
+        else:
+            if abs(offset - self._offset) > _STEP_S + _SLEW * (now - self._checked_at):
+                self._distrusted_until = now + _DISTRUST_S
+            self._offset = offset
+            self._checked_at = now
         if now < self._distrusted_until:
             return now
         for level, kind, octets in ancillary:

@@ -82,7 +82,7 @@ class SystemNetwork:
         self._loop = asyncio.get_running_loop()
         self._entropy = entropy
         self._ports = SourcePorts(entropy)
-        self._times = ReceiveTime(clock.wall, self._loop.time())
+        self._times = ReceiveTime(clock.wall, self._loop.time)
         self._pool = Pool(self._new_socket, self._times)
         self._fresh: dict[Datagrams, None] = {}
         self._may_give_way: dict[Datagrams, None] = {}
