@@ -37,6 +37,7 @@ LAYERS: Final = {
     "L2 ports": {"world", "net"},
     "L1 pure core": {
         "baseline",
+        "battery",
         "call_findings",
         "casebook",
         "causes",

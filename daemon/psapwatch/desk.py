@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from psapwatch.baseline import NOTHING_KNOWN, Answerer, Baseline
 from psapwatch.casebook import Casebook
@@ -16,7 +16,7 @@ from psapwatch.diagnosis import Case, diagnose
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
 from psapwatch.evidence import Evidence, Kind
 from psapwatch.incident import Incident, Notice
-from psapwatch.pooled import Pools, counts, first_answered
+from psapwatch.pooled import Pools, counts, first_answered, is_on_old_connection, kind_of
 from psapwatch.reported import (
     CERTIFICATE_TICKET_S,
     blind_incident,
@@ -206,9 +206,11 @@ class Desk:
         was_late: bool,
     ) -> None:
         before = seen.legs.get(evidence.leg, Standing())
+        self._pool(path, check, evidence, verdict, before, was_late=was_late)
+        if verdict.failed and is_on_old_connection(evidence):
+            return  # an old connection has died; only a new one tells how the path is
         after = step(before, verdict, evidence.started_at, self.thresholds)
         seen.legs[evidence.leg] = after
-        self._pool(path, check, evidence, verdict, before, was_late=was_late)
         key = (path.key, check.name, evidence.leg)
         if after.is_failing:
             self._failing.add(key)
@@ -245,7 +247,7 @@ class Desk:
             return  # a window names it: what is announced is no evidence of loss
         at = evidence.started_at
         scopes = self.casebook.covering(path) or self.casebook.ground.scopes.get(path.key, ())
-        kind: Literal["call", "options"] = "call" if check.is_call else "options"
+        kind = kind_of(check, evidence)
         self.pools.take(scopes, kind, path.key, at, failed=verdict.failed)
         answered = None if was_late else first_answered(evidence, verdict)
         if answered is False and self.casebook.is_in_block(path):

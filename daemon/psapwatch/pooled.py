@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from psapwatch.detection import Standing, State
+from psapwatch.endpoint import Check
 from psapwatch.evidence import Evidence, Kind
 from psapwatch.fault_domain import ORDER, Scope
 from psapwatch.verdict import Outcome, Verdict
 
-SampleKind = Literal["call", "options", "first"]
-"""Outcomes of calls, outcomes of OPTIONS, and whether a first transmission was answered."""
+SampleKind = Literal["call", "options", "kept", "first"]
+"""Outcomes of calls, of OPTIONS on new flows and on old ones, and whether a first transmission was
+answered."""
 
 THRESHOLD: Final = 25.0
 """Nats. Five failures in a row; 0.03 false alarms in ten years (``docs/pooled-detection.md``)."""
@@ -37,12 +39,22 @@ PAGE_PACKET_LOSS: Final = 0.20
 TICKET_PACKET_LOSS: Final = 0.05
 """Shares of packets lost each way, from which first-transmission loss is told."""
 
-_HEALTHY: Final[dict[SampleKind, float]] = {"call": 0.005, "options": 0.005, "first": 0.03}
+_HEALTHY: Final[dict[SampleKind, float]] = {
+    "call": 0.005,
+    "options": 0.005,
+    "kept": 0.005,
+    "first": 0.03,
+}
 _LOSSES: Final[dict[SampleKind, tuple[float, ...]]] = {
     "call": (0.03, 0.1, 0.3, 0.95),
     "options": (0.03, 0.1, 0.3, 0.95),
+    "kept": (0.03, 0.1, 0.3, 0.95),
     "first": (0.1, 0.2, 0.5),
 }
+
+
+NEW_FLOWS: Final[tuple[SampleKind, ...]] = ("call", "options", "first")
+"""What callers meet: an old flow that died is another matter."""
 
 
 def _steps(kind: SampleKind) -> tuple[tuple[float, float], ...]:
@@ -142,7 +154,9 @@ class Finding:
 
     @property
     def severity(self) -> Literal["page", "ticket"] | None:
-        """Page, ticket, or not worth telling."""
+        """Page, ticket, or not worth telling; who reconnects gets through where old flows die."""
+        if self.kind == "kept":
+            return "ticket"
         if self.kind != "first":
             return "page" if self.loss >= PAGE_LOSS else "ticket"
         lost = packet_loss(self.loss)
@@ -219,10 +233,10 @@ class Pools:
             if (pool := self.pools.get((kind, scope))) is not None
         )
 
-    def is_sick(self, scope: Scope) -> bool:
-        """Whether any kind of sample says that the domain loses a part."""
+    def is_sick(self, scope: Scope, kinds: Iterable[SampleKind] = NEW_FLOWS) -> bool:
+        """Whether any of these kinds of sample says that the domain loses a part."""
         return any(
-            (pool := self.pools.get((kind, scope))) is not None and pool.is_sick for kind in _LOSSES
+            (pool := self.pools.get((kind, scope))) is not None and pool.is_sick for kind in kinds
         )
 
 
@@ -235,6 +249,19 @@ def counts(before: Standing, *, is_ours: bool) -> bool:
     if is_ours:
         return before.last_pass_at is not None
     return before.state in (State.UP, State.DEGRADED, State.SUSPECT)
+
+
+def kind_of(check: Check, evidence: Evidence) -> SampleKind:
+    """What an attempt is a sample of; a connection that was there before is an old flow."""
+    if check.is_call:
+        return "call"
+    return "kept" if check.flow == "kept" or is_on_old_connection(evidence) else "options"
+
+
+def is_on_old_connection(evidence: Evidence) -> bool:
+    """Whether the attempt went out on a connection that others had used before."""
+    connected = evidence.first(Kind.CONNECTED)
+    return connected is not None and bool(connected.get("reused"))
 
 
 def first_answered(evidence: Evidence, verdict: Verdict) -> bool | None:

@@ -5,10 +5,9 @@ Pure functions of a ``Look``; ``casebook`` compares the outcome with what is ope
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from psapwatch.detection import FAILING, WORST_LAST, Standing, State
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
@@ -25,12 +24,13 @@ PATIENCE_S: Final = 45.0
 TOTAL_LOSS: Final = 0.9
 """A share of failures from which a domain's calls count as blocked."""
 
+StandingKind = Literal["call", "options", "kept"]
 Standings = Mapping[tuple[str, str], Mapping[str, Standing]]
 """(path key, check name) -> leg -> standing."""
 Muted = Callable[[Path], bool]
 
 
-class Row(NamedTuple):
+class Run(NamedTuple):
     """One check on one path, under the names that standings and looks have for it."""
 
     path: Path
@@ -47,7 +47,7 @@ class Ground:
     clean_s: float = 300.0
     paths: Mapping[str, Path] = field(init=False)
     scopes: Mapping[str, frozenset[Scope]] = field(init=False)
-    rows: tuple[Row, ...] = field(init=False)
+    rows: tuple[Run, ...] = field(init=False)
     """The runs as a review walks them, several times a second: nothing is worked out again."""
     _ours: frozenset[str] = field(init=False)
     _inside: Mapping[Scope, frozenset[str]] = field(init=False)
@@ -61,7 +61,7 @@ class Ground:
             for scope in scopes[key]:
                 inside.setdefault(scope, set()).add(key)
         rows = tuple(
-            Row(path, (path.key, check.name), (path.key, "call" if check.is_call else "options"))
+            Run(path, (path.key, check.name), (path.key, standing_kind(check)))
             for path, check in self.runs
         )
         for name, value in (
@@ -88,7 +88,7 @@ class Look:
 
     now: float
     best: Mapping[tuple[str, str], Standing]
-    """(path key, ``call`` or ``options``) -> the worst of such checks."""
+    """(path key, ``call``, ``options`` or ``kept``) -> the worst of such checks."""
     members: Mapping[str, Sequence[Member]]
 
 
@@ -108,6 +108,11 @@ class Wanted:
     untested: tuple[str, ...] = ()
     evidence: Mapping[str, float | str] = field(default_factory=dict)
     """The numbers of a pooled finding."""
+
+
+def standing_kind(check: Check) -> StandingKind:
+    """What a check's standings speak of; old flows are judged apart from new ones."""
+    return "call" if check.is_call else "kept" if check.flow == "kept" else "options"
 
 
 def look_at(
@@ -149,7 +154,11 @@ def wanted_domains(ground: Ground, look: Look) -> list[Wanted]:
         for domain in explain(members, look.now):
             if domain.scope != "psap":
                 found.setdefault((domain.scope, domain.member), {})[kind] = domain
-    return [_of_domain(ground, look, scope, kinds) for scope, kinds in found.items()]
+    return [
+        _of_domain(ground, look, scope, kinds)
+        for scope, kinds in found.items()
+        if kinds.keys() != {"kept"} or _new_flows_pass(look, scope, kinds["kept"].since)
+    ]
 
 
 def wanted_losses(ground: Ground, look: Look, pools: Pools) -> list[Wanted]:
@@ -164,8 +173,9 @@ def wanted_losses(ground: Ground, look: Look, pools: Pools) -> list[Wanted]:
         and not (
             finding.kind == "options"
             and finding.loss >= TOTAL_LOSS
-            and _calls_pass(look, finding.scope, finding.since)
+            and _passes(look, "call", finding.scope, finding.since)
         )
+        and (finding.kind != "kept" or _new_flows_pass(look, finding.scope, finding.since))
     ]
 
 
@@ -180,6 +190,8 @@ def wanted_psaps(
     down: dict[str, dict[str, str]] = {}
     for (key, kind), standing in look.best.items():
         since = standing.failing_since
+        if kind == "kept":
+            continue  # one PSAP's old flow is no reason to wake anybody: new ones are judged
         if standing.state is not State.DOWN or not standing.last_failed or since is None:
             continue
         if ground.is_ours(key) or is_explained(ground.paths[key], standing.last_at):
@@ -190,36 +202,13 @@ def wanted_psaps(
     return [want for psap, kinds in down.items() for want in _of_psap(ground, look, psap, kinds)]
 
 
-def common_cause(by_kind: Mapping[str, Sequence[Standing]], since: float) -> Cause:
-    """The cause that most failing standings name; silent calls beside passing OPTIONS say more.
-
-    One attempt alone never says ``invite_blocked``: it takes OPTIONS of the same domain that pass
-    after the calls began to fail, and a call that failed after they passed: at the end of a total
-    block OPTIONS are the first to pass. ICMP is rate-limited: one prohibition explains much
-    silence.
-    """
-    failing = [leg for found in by_kind.values() for leg in found if leg.is_failing]
-    if not failing:
-        return Cause.UNKNOWN
-    named = Counter(leg.cause for leg in failing)
-    cause = named.most_common(1)[0][0]
-    if cause is Cause.CALLS_BLOCKED and Cause.EXPLICIT_REJECT in named:
-        return Cause.EXPLICIT_REJECT
-    options = by_kind.get("options", ())
-    tried_at = max(leg.last_at for leg in failing)
-    passing = any(leg.last_at > since and leg.passing_since < tried_at for leg in options)
-    calls_only = not any(leg.is_failing for leg in options)
-    if cause is Cause.CALLS_BLOCKED and passing and calls_only:
-        return Cause.INVITE_BLOCKED
-    return cause
-
-
 def _of_domain(
     ground: Ground, look: Look, scope: Scope, kinds: Mapping[str, FaultDomain]
 ) -> Wanted:
     """OPTIONS that fail while calls through the same thing pass are a ticket, not a page."""
-    domain = kinds.get("call") or kinds["options"]
-    calls_pass = "call" not in kinds and _calls_pass(look, scope, domain.since)
+    domain = kinds.get("call") or kinds.get("options") or kinds["kept"]
+    is_old = kinds.keys() == {"kept"}
+    calls_pass = is_old or ("call" not in kinds and _passes(look, "call", scope, domain.since))
     return Wanted(
         alertname="CallsDegraded" if calls_pass else "CallsBlocked",
         severity="ticket" if calls_pass else "page",
@@ -231,15 +220,21 @@ def _of_domain(
         affected=domain.failing,
         unaffected=domain.passing,
         untested=domain.untested,
+        evidence={"kind": "kept"} if is_old else {},
     )
 
 
-def _calls_pass(look: Look, scope: Scope, since: float) -> bool:
-    """Whether a call through this domain has passed since its OPTIONS began to fail."""
+def _passes(look: Look, kind: StandingKind, scope: Scope, since: float) -> bool:
+    """Whether an attempt of this kind through this domain has passed since it began to fail."""
     return any(
         not each.is_failing and each.last_at > since and scope in each.scopes
-        for each in look.members.get("call", ())
+        for each in look.members.get(kind, ())
     )
+
+
+def _new_flows_pass(look: Look, scope: Scope, since: float) -> bool:
+    """Whether only old flows fail here: as long as nobody knows, they are no incident."""
+    return _passes(look, "options", scope, since) or _passes(look, "call", scope, since)
 
 
 def _of_finding(ground: Ground, look: Look, finding: Finding, severity: Severity) -> Wanted:

@@ -11,7 +11,7 @@ from psapwatch.incident import Incident
 from psapwatch.pooled import packet_loss
 
 _BEHIND: Final = {"firewall": "behind it", "psap": "affected", "path": "affected"}
-_TRIED: Final = {"call": "test calls", "options": "OPTIONS"}
+_TRIED: Final = {"call": "test calls", "options": "OPTIONS", "kept": "OPTIONS on old flows"}
 
 
 def clock(wall: float) -> str:
@@ -26,16 +26,17 @@ def summary_of(
     where = _where(incident)
     if incident.alertname == "CallsDegraded" and "loss" in incident.evidence:
         return _partial(incident, where, psaps_behind)
-    parts = []
-    for kind in ("call", "options"):
+    failed, passed = [], []
+    for kind in ("call", "options", "kept"):
         legs = [leg for leg in by_kind.get(kind, ()) if leg.last_at >= incident.first_failure_at]
         failing = sum(leg.is_failing for leg in legs)
         if not legs:
             continue
         if failing:
-            parts.append(f"{failing} of {len(legs)} {_TRIED[kind]} {where} fail")
+            failed.append(f"{failing} of {len(legs)} {_TRIED[kind]} {where} fail")
         else:
-            parts.append(f"{_TRIED[kind]} still pass")
+            passed.append(f"{_TRIED[kind]} still pass")
+    parts = failed + passed
     said = (
         f"{parts[0] if parts else f'Paths {where} fail'} since {clock(incident.first_failure_at)}"
     )

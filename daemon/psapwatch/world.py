@@ -73,6 +73,8 @@ class Road:
     flow: FlowKind = "fresh"
     """``fresh``: a new 5-tuple for UDP; a reused connection at most 5 min old for streams.
     ``kept``: one long-lived flow shared by all that ask for the same road."""
+    is_first: bool = False
+    """Begin a connection even where one could be reused; those who ask later share it."""
 
 
 class Flow(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket  # noqa: TID251 - the real adapter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from psapwatch.endpoint import Address, Source
@@ -49,7 +50,9 @@ class Pool:
         """Lease the road's flow for one Call-ID; opens it when there is none that may be shared."""
         now = asyncio.get_running_loop().time()
         self._sweep(now)
-        key = (road, local_port)
+        key = (replace(road, is_first=False), local_port)
+        if road.is_first and key in self._current:
+            self._retire(key)
         carrier = self._reusable(key, now) or self._opened(key, listener, now)
         if carrier is None:
             return None

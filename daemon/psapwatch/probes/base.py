@@ -188,7 +188,10 @@ def _road(path: Path, errand: Errand, leg: Address) -> Road:
     except BadUri:
         domain = ""
     tls: Tls = path.tls or path.firewall.tls
-    return Road(path.transport, errand.source, leg, domain, tls, errand.check.flow)
+    # a call is never spent on an old connection that may be dead: that is for OPTIONS to find out
+    check = errand.check
+    is_first = check.is_call and check.flow == "fresh" and TRANSPORTS[path.transport].reliable
+    return Road(path.transport, errand.source, leg, domain, tls, check.flow, is_first)
 
 
 def _resolution(resolved: Resolved) -> Observation:

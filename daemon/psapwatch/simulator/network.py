@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from psapwatch.endpoint import Address, PortRange, Source, TransportName
@@ -155,6 +156,10 @@ class SimulatedNetwork(Carriage):
         """As ``world.Network.open``."""
         reliable = road.transport != "udp"
         shares = reliable or road.flow == "kept"
+        if road.is_first:
+            road = replace(road, is_first=False)
+            if (road, local_port) in self._shared:
+                self._retire((road, local_port))
         carrier = self._reusable(road, local_port) if shares else None
         fresh = carrier is None
         if carrier is None:

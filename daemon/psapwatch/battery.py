@@ -1,0 +1,150 @@
+"""The battery: differential probes that tell one kind of block from another (layer L1, pure).
+
+One attempt alone never says why it was lost. A row asks the same thing with one thing changed:
+another source, an old flow, a small message. What passes and what fails together names the cause;
+the first signature that fits wins, and where none fits the cause stays what one attempt shows
+(detection.md 5). What runs the rows is ``trials``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from psapwatch.detection import Standing
+from psapwatch.verdict import Cause, Outcome
+
+Row = Literal[
+    "call",
+    "options",
+    "kept",
+    "new_connection",
+    "second_source",
+    "other_family",
+    "must_block",
+    "witness",
+    "reference",
+    "control",
+    "small_call",
+    "large_call",
+    "padded_call",
+    "large_call_tcp",
+    "padded_call_tcp",
+    "delayed_call",
+    "slow_calls",
+    "call_burst",
+]
+
+ASKS: Final[dict[Row, str]] = {
+    "call": "test calls to the PSAPs, as scheduled",
+    "options": "OPTIONS on new flows",
+    "kept": "OPTIONS on flows that were there before",
+    "new_connection": "OPTIONS on a connection made for it",
+    "second_source": "OPTIONS from another of our addresses",
+    "other_family": "OPTIONS over the other IP family",
+    "must_block": "OPTIONS to what this firewall has to block",
+    "witness": "OPTIONS to the witness on our side of the firewall",
+    "reference": "OPTIONS to the reference behind the firewall",
+    "control": "OPTIONS to the reference, not through the firewall",
+    "small_call": "a small call to the reference",
+    "large_call": "a call with a location to the reference over UDP, in fragments",
+    "padded_call": "a call of the same size without a location over UDP",
+    "large_call_tcp": "a call with a location to the reference over TCP",
+    "padded_call_tcp": "a call of the same size without a location over TCP",
+    "delayed_call": "a call that the reference answers late",
+    "slow_calls": "calls to the reference one by one",
+    "call_burst": "eight calls to the reference at once",
+}
+"""Every row in words: what the alert's evidence, ``explain`` and the documents say."""
+
+_SCHEDULED: Final[tuple[Row, ...]] = ("call", "options", "kept")
+"""Rows that the scheduled checks fill by themselves."""
+
+Outcomes = Mapping[Row, Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A cause, and which rows pass and fail together when it is at work."""
+
+    cause: Cause
+    fails: tuple[Row, ...] = ()
+    passes: tuple[Row, ...] = ()
+
+    def fits(self, outcomes: Outcomes) -> bool:
+        """Whether every row that it names was tried, and came out so."""
+        return all(outcomes.get(row) is Outcome.FAIL for row in self.fails) and all(
+            outcomes.get(row) in _PASSES for row in self.passes
+        )
+
+
+_PASSES: Final = (Outcome.PASS, Outcome.DEGRADED)
+
+SIGNATURES: Final = (
+    Signature(Cause.PATH_BYPASSED, passes=("must_block",)),
+    Signature(Cause.SOURCE_BLOCKED, fails=("options",), passes=("second_source",)),
+    Signature(Cause.ADDRESS_FAMILY, fails=("options",), passes=("other_family",)),
+    Signature(Cause.NEW_FLOWS_BLOCKED, fails=("options",), passes=("kept",)),
+    Signature(Cause.NEW_FLOWS_BLOCKED, fails=("call", "new_connection"), passes=("options",)),
+    Signature(Cause.STALE_FLOW, fails=("kept",), passes=("options",)),
+    Signature(Cause.CONTENT_BLOCKED, fails=("large_call",), passes=("padded_call",)),
+    Signature(Cause.CONTENT_BLOCKED, fails=("large_call_tcp",), passes=("padded_call_tcp",)),
+    Signature(Cause.LARGE_MESSAGE_UDP_LOST, fails=("large_call",), passes=("small_call",)),
+    Signature(Cause.LARGE_MESSAGE_TCP_STALLED, fails=("large_call_tcp",), passes=("small_call",)),
+    Signature(Cause.UDP_STATE_TIMEOUT, fails=("delayed_call",), passes=("small_call",)),
+    Signature(Cause.RATE_LIMITED, fails=("call_burst",), passes=("slow_calls",)),
+    Signature(Cause.INVITE_BLOCKED, fails=("call",), passes=("options",)),
+    Signature(Cause.PSAP_ENDPOINT, fails=("reference", "control"), passes=("witness",)),
+)
+"""From the outside in, as detection.md 5 has them; the first that fits wins."""
+
+SILENT: Final = frozenset({Cause.CALLS_BLOCKED, Cause.FINAL_RESPONSE_LOST, Cause.UNKNOWN})
+"""What one attempt calls its silence: only that needs telling apart. An ICMP error, a reset or a
+503 says by itself what it is."""
+
+
+def tell_apart(outcomes: Outcomes) -> Signature | None:
+    """Return the first signature that fits what was tried; None where nothing tells more."""
+    return next((each for each in SIGNATURES if each.fits(outcomes)), None)
+
+
+def named_cause(
+    by_kind: Mapping[str, Sequence[Standing]], since: float, tried: Outcomes
+) -> tuple[Cause, Signature | None]:
+    """The cause that most failing standings name; silence is told apart by what else was tried.
+
+    ICMP is rate-limited: one prohibition explains much silence.
+    """
+    failing = [leg for found in by_kind.values() for leg in found if leg.is_failing]
+    named = Counter(leg.cause for leg in failing)
+    cause = named.most_common(1)[0][0] if named else Cause.UNKNOWN
+    if cause not in SILENT:
+        return cause, None
+    if Cause.EXPLICIT_REJECT in named:
+        return Cause.EXPLICIT_REJECT, None
+    signature = tell_apart({**tried, **_as_rows(by_kind, since)})
+    return (signature.cause, signature) if signature else (cause, None)
+
+
+def _as_rows(by_kind: Mapping[str, Sequence[Standing]], since: float) -> dict[Row, Outcome]:
+    """What the scheduled checks say of a domain since its failures began, as rows of the battery.
+
+    One that fails outweighs many that pass: a row passes only where nothing of its kind fails.
+    """
+    rows: dict[Row, Outcome] = {}
+    for row in _SCHEDULED:
+        found = by_kind.get(row, ())
+        if any(leg.is_failing for leg in found):
+            rows[row] = Outcome.FAIL
+        elif any(leg.last_at > since for leg in found):
+            rows[row] = Outcome.PASS
+    return rows
+
+
+def in_words(signature: Signature) -> str:
+    """What a signature rests on, for an alert: what passes and what fails."""
+    fails = [f"{ASKS[row]} fail" for row in signature.fails]
+    passes = [f"{ASKS[row]} pass" for row in signature.passes]
+    return ", ".join(fails + passes)
