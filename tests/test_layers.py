@@ -41,6 +41,7 @@ LAYERS: Final = {
         "call_findings",
         "casebook",
         "causes",
+        "described",
         "desk",
         "detection",
         "diagnosis",

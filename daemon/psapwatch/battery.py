@@ -9,7 +9,7 @@ the first signature that fits wins, and where none fits the cause stays what one
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -105,6 +105,54 @@ SILENT: Final = frozenset({Cause.CALLS_BLOCKED, Cause.FINAL_RESPONSE_LOST, Cause
 503 says by itself what it is."""
 
 
+OUR_ROWS: Final[frozenset[Row]] = frozenset(ASKS) - {
+    "call",
+    "options",
+    "kept",
+    "new_connection",
+    "second_source",
+    "other_family",
+}
+"""Rows that were tried on responders of our own: they speak of a firewall, not of one PSAP."""
+RESULTS_MAX: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one row came out, the newest time that it was tried."""
+
+    outcome: Outcome
+    said: str
+    path: str
+    """Key of the path that it was tried on."""
+    at: float
+    """Unix seconds: when the attempt began."""
+
+
+class Tried:
+    """The newest result of every row, by firewall."""
+
+    def __init__(self) -> None:
+        self._results: dict[tuple[str, Row], Result] = {}
+
+    def take(self, firewall: str, row: Row, result: Result) -> None:
+        """Keep a result; the older one of the same row is forgotten."""
+        if len(self._results) < RESULTS_MAX or (firewall, row) in self._results:
+            self._results[firewall, row] = result
+
+    def about(
+        self, scope: str, firewall: str, inside: Container[str], since: float
+    ) -> dict[Row, Result]:
+        """What was tried since a failure began, as far as it speaks of this domain."""
+        return {
+            row: result
+            for (crossed, row), result in self._results.items()
+            if crossed == firewall
+            and result.at >= since
+            and (scope == "firewall" if row in OUR_ROWS else result.path in inside)
+        }
+
+
 def tell_apart(outcomes: Outcomes) -> Signature | None:
     """Return the first signature that fits what was tried; None where nothing tells more."""
     return next((each for each in SIGNATURES if each.fits(outcomes)), None)
@@ -117,8 +165,7 @@ def named_cause(
 
     ICMP is rate-limited: one prohibition explains much silence.
     """
-    failing = [leg for found in by_kind.values() for leg in found if leg.is_failing]
-    named = Counter(leg.cause for leg in failing)
+    named = Counter(leg.cause for found in by_kind.values() for leg in found if leg.is_failing)
     cause = named.most_common(1)[0][0] if named else Cause.UNKNOWN
     if cause not in SILENT:
         return cause, None

@@ -8,11 +8,11 @@ while; flapping meanwhile is one incident with a count. Moments are Unix seconds
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final
 
-from psapwatch.detection import Standing
+from psapwatch.battery import Tried
+from psapwatch.described import SMALL, described, kinds_of, members_now
 from psapwatch.endpoint import Path
 from psapwatch.fault_domain import Scope, scopes_of
 from psapwatch.incident import Incident, Notice
@@ -24,22 +24,17 @@ from psapwatch.wanted import (
     Muted,
     Standings,
     Wanted,
-    common_cause,
     look_at,
     wanted_domains,
     wanted_losses,
     wanted_psaps,
 )
-from psapwatch.wording import summary_of
 
 SICK_SHARE: Final = 0.1
 """A domain is well again when no more than this share of its tested members fails."""
 
 _FOLLOWED: Final = frozenset({"CallsBlocked", "CallsDegraded", "RedundancyLost", "Misrouted"})
 """Alerts whose life follows the standings; the others are withdrawn by whoever reported them."""
-_SMALL: Final = ("psap", "path")
-"""Scopes that a bigger domain takes in."""
-
 Identity = tuple[str, str, str, str]
 
 
@@ -55,6 +50,8 @@ class Casebook:
 
     def __init__(self, ground: Ground, new_id: Callable[[], str]) -> None:
         self.ground = ground
+        self.tried = Tried()
+        """What the battery has found out, for the causes of what is open."""
         self._new_id = new_id
         self._open: dict[Identity, _Open] = {}
         self._big: tuple[Scope, ...] = ()
@@ -141,7 +138,7 @@ class Casebook:
             notices += self._want(wanted, look)
         if notices:
             found = ((each.incident.scope, each.incident.member) for each in self._open.values())
-            pools.explained_by([scope for scope in found if scope[0] not in _SMALL])
+            pools.explained_by([scope for scope in found if scope[0] not in SMALL])
         for wanted in wanted_psaps(ground, look, pools, self.is_explained):
             notices += self._want(wanted, look)
         for known in list(self._open.values()):
@@ -174,14 +171,14 @@ class Casebook:
             untested=wanted.untested,
             evidence=dict(wanted.evidence),
         )
-        opened = self._begin(self._described(incident, look), look.now)
+        opened = self._begin(described(self.ground, incident, look, self.tried), look.now)
         return [opened, *self._take_in(opened.incident, look.now)]
 
     def _is_blocked(self, wanted: Wanted) -> bool:
         """Whether a total block that is open already says more."""
         return any(
             each.incident.alertname == "CallsBlocked"
-            and each.incident.scope not in _SMALL
+            and each.incident.scope not in SMALL
             and self.ground.inside((each.incident.scope, each.incident.member))
             & self.ground.inside((wanted.scope, wanted.member))
             for each in self._open.values()
@@ -204,9 +201,9 @@ class Casebook:
     def _explains(self, bigger: Incident, smaller: Incident) -> bool:
         if smaller.alertname == "CallsDegraded" and bigger.alertname == "CallsBlocked":
             return (smaller.scope, smaller.member) == (bigger.scope, bigger.member)
-        if smaller.scope not in _SMALL or smaller.alertname not in _FOLLOWED:
+        if smaller.scope not in SMALL or smaller.alertname not in _FOLLOWED:
             return False
-        if bigger.scope in _SMALL:
+        if bigger.scope in SMALL:
             return smaller.alertname == "RedundancyLost" and smaller.psap == bigger.member
         scope = (bigger.scope, bigger.member)
         return all(scope in self.ground.scopes.get(key, ()) for key in smaller.affected)
@@ -216,19 +213,19 @@ class Casebook:
         incident = known.incident
         if incident.alertname not in _FOLLOWED:
             return []
-        failing, passing, untested = self._members_now(incident, look)
+        failing, passing, untested = members_now(self.ground, incident, look)
         changed = incident
-        is_sick = pools.is_sick((incident.scope, incident.member))
+        is_sick = pools.is_sick((incident.scope, incident.member), kinds_of(incident))
         if incident.alertname != "CallsDegraded" or not incident.evidence:
             is_sick = is_sick or len(failing) > SICK_SHARE * (len(failing) + len(passing))
         if is_sick:
             known.last_sick_at = look.now
-            if incident.scope not in _SMALL:  # those say from the first which paths are left
+            if incident.scope not in SMALL:  # those say from the first which paths are left
                 affected = tuple(sorted({*incident.affected, *failing}))
                 changed = replace(
                     incident, affected=affected, unaffected=passing, untested=untested
                 )
-            changed = self._described(changed, look)
+            changed = described(self.ground, changed, look, self.tried)
         if is_sick != known.is_sick:
             known.is_sick = is_sick
             changed = replace(changed, changes=incident.changes + 1)
@@ -243,57 +240,13 @@ class Casebook:
     def _close(self, known: _Open, now: float) -> Notice:
         del self._open[known.incident.identity]
         self._note_scopes()
-        if known.incident.scope not in _SMALL:
+        if known.incident.scope not in SMALL:
             self._over[known.incident.scope, known.incident.member] = known.last_sick_at
         return Notice("closed", replace(known.incident, closed_at=now, changed_at=now), now)
 
     def _note_scopes(self) -> None:
         found = ((each.incident.scope, each.incident.member) for each in self._open.values())
-        self._big = tuple(scope for scope in found if scope[0] not in _SMALL)
-
-    def _members_now(
-        self, incident: Incident, look: Look
-    ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-        """Failing, passing and untested path keys of an incident's domain, as they stand now."""
-        inside = self._inside(incident)
-        since = incident.first_failure_at
-        failing: set[str] = set()
-        passing: set[str] = set()
-        for (key, _kind), standing in look.best.items():
-            if key not in inside:
-                continue
-            if standing.is_failing:
-                failing.add(key)
-            elif standing.last_at > since:
-                passing.add(key)
-        passing -= failing
-        rest = inside - failing - passing
-        return tuple(sorted(failing)), tuple(sorted(passing)), tuple(sorted(rest))
-
-    def _inside(self, incident: Incident) -> AbstractSet[str]:
-        """The configured paths to PSAPs that an incident speaks of."""
-        if incident.scope in _SMALL:
-            return {key for key in incident.affected if key in self.ground.paths}
-        return self.ground.inside((incident.scope, incident.member))
-
-    def _described(self, incident: Incident, look: Look) -> Incident:
-        """The incident with its cause, last pass and sentence from the present standings."""
-        inside = self._inside(incident)
-        by_kind: dict[str, list[Standing]] = {}
-        for (key, kind), standing in look.best.items():
-            if key in inside:
-                by_kind.setdefault(kind, []).append(standing)
-        cause = common_cause(by_kind, incident.first_failure_at)
-        if incident.alertname == "CallsDegraded" and incident.evidence:
-            cause = Cause.INTERMITTENT_LOSS
-        passes = [leg.last_pass_at for found in by_kind.values() for leg in found]
-        changed = replace(
-            incident,
-            cause=incident.cause if cause is Cause.UNKNOWN else cause,
-            last_pass_at=max((at for at in passes if at), default=None),
-        )
-        behind = {self.ground.paths[key].psap.id for key in inside}
-        return replace(changed, summary=summary_of(changed, by_kind, len(behind)))
+        self._big = tuple(scope for scope in found if scope[0] not in SMALL)
 
 
 def _told(incident: Incident) -> tuple[Cause, int, int]:

@@ -238,7 +238,7 @@ def _new_flows_pass(look: Look, scope: Scope, since: float) -> bool:
 
 
 def _of_finding(ground: Ground, look: Look, finding: Finding, severity: Severity) -> Wanted:
-    is_total = finding.kind != "first" and finding.loss >= TOTAL_LOSS
+    is_total = finding.kind in ("call", "options") and finding.loss >= TOTAL_LOSS
     inside = ground.inside(finding.scope)
     failing = {key for (key, _kind), leg in look.best.items() if key in inside and leg.is_failing}
     return Wanted(

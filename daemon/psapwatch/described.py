@@ -1,0 +1,94 @@
+"""An open incident as it stands now: its members, its cause and its sentence (layer L1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from typing import Final
+
+from psapwatch.battery import SILENT, Result, Row, Tried, in_words, named_cause
+from psapwatch.detection import Standing
+from psapwatch.incident import Incident
+from psapwatch.pooled import NEW_FLOWS, SampleKind
+from psapwatch.verdict import Cause
+from psapwatch.wanted import Ground, Look
+from psapwatch.wording import summary_of
+
+SMALL: Final = ("psap", "path")
+"""Scopes that a bigger domain takes in."""
+
+FRESH_S: Final = 20.0
+"""A failure tells its cause for so long: while things mend, what passes is no contrast any more."""
+
+Keys = tuple[str, ...]
+
+
+def kinds_of(incident: Incident) -> tuple[SampleKind, ...]:
+    """The kinds of sample that an incident lives on: old flows are another matter than new ones."""
+    return ("kept",) if incident.evidence.get("kind") == "kept" else NEW_FLOWS
+
+
+def members_now(ground: Ground, incident: Incident, look: Look) -> tuple[Keys, Keys, Keys]:
+    """Failing, passing and untested path keys of an incident's domain, as they stand now."""
+    inside = _inside(ground, incident)
+    kinds = kinds_of(incident)
+    since = incident.first_failure_at
+    failing: set[str] = set()
+    passing: set[str] = set()
+    for (key, kind), standing in look.best.items():
+        if key not in inside or kind not in kinds:
+            continue
+        if standing.is_failing:
+            failing.add(key)
+        elif standing.last_at > since:
+            passing.add(key)
+    passing -= failing
+    rest = inside - failing - passing
+    return tuple(sorted(failing)), tuple(sorted(passing)), tuple(sorted(rest))
+
+
+def described(ground: Ground, incident: Incident, look: Look, tried: Tried) -> Incident:
+    """The incident with its cause, last pass and sentence from standings and battery."""
+    inside = _inside(ground, incident)
+    by_kind: dict[str, list[Standing]] = {}
+    for (key, kind), standing in look.best.items():
+        if key in inside:
+            by_kind.setdefault(kind, []).append(standing)
+    legs = [leg for found in by_kind.values() for leg in found]
+    newest = max((leg.last_at for leg in legs if leg.last_failed), default=0.0)
+    changed = replace(
+        incident, last_pass_at=max((leg.last_pass_at or 0.0 for leg in legs), default=0.0) or None
+    )
+    if incident.cause is Cause.UNKNOWN or look.now - newest < FRESH_S:
+        found = tried.about(incident.scope, incident.firewall, inside, incident.first_failure_at)
+        changed = _named(changed, by_kind, found)
+    behind = {ground.paths[key].psap.id for key in inside}
+    return replace(changed, summary=summary_of(changed, by_kind, len(behind)))
+
+
+def _named(
+    incident: Incident, by_kind: Mapping[str, Sequence[Standing]], found: Mapping[Row, Result]
+) -> Incident:
+    """The incident with the cause that its failures have now, and what that rests on."""
+    outcomes = {row: result.outcome for row, result in found.items()}
+    cause, signature = named_cause(by_kind, incident.first_failure_at, outcomes)
+    if "loss" in incident.evidence and signature is None:
+        cause = Cause.INTERMITTENT_LOSS
+    if cause in SILENT and incident.cause not in SILENT:
+        cause = incident.cause  # what was told apart once is not forgotten for less
+    evidence = dict(incident.evidence)
+    if found:
+        evidence["battery"] = {row: result.said for row, result in found.items()}
+    if signature is not None:
+        evidence["because"] = in_words(signature)
+    return replace(
+        incident, cause=incident.cause if cause is Cause.UNKNOWN else cause, evidence=evidence
+    )
+
+
+def _inside(ground: Ground, incident: Incident) -> AbstractSet[str]:
+    """The configured paths to PSAPs that an incident speaks of."""
+    if incident.scope in SMALL:
+        return {key for key in incident.affected if key in ground.paths}
+    return ground.inside((incident.scope, incident.member))

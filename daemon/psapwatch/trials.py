@@ -1,0 +1,187 @@
+"""Runs the battery: when something behind a firewall begins to fail, each row is tried (layer L4).
+
+Once for a firewall, however many paths fail, and again only while failures go on. OPTIONS rows go
+along a path that fails; calls go to our own responders alone. Everything runs within the firewall's
+budget. What the rows mean is ``battery``'s to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from psapwatch.battery import Row
+from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path, Psap, TransportName
+from psapwatch.probes.call import CallSettings
+from psapwatch.probes.options import OptionsSettings
+
+BATTERY: Final = "battery"
+"""The check's name of every attempt that belongs to the battery."""
+WITNESS: Final = "witness"
+TRIES: Final = {"options": 3, "call": 2}
+"""Attempts of one row in one run: one alone may be lost by chance."""
+BETWEEN_S: Final = 0.3
+RUN_EVERY_S: Final = 8.0
+RUNS_MAX: Final = 6
+"""Of one episode; it ends when nothing has failed for ``EPISODE_S``."""
+EPISODE_S: Final = 60.0
+
+_OPTIONS: Final = Check(BATTERY, 0.0, 4.0, OptionsSettings())
+_SMALL: Final = Check(BATTERY, 0.0, 5.0, CallSettings())
+_LARGE: Final = Check(BATTERY, 0.0, 5.0, CallSettings(location=True))
+_PADDED: Final = Check(BATTERY, 0.0, 5.0, CallSettings(padding=True))
+
+_TRANSPORT: Final = re.compile(r";transport=[a-z]+", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a battery may use: the path that fails, and our responders behind its firewall."""
+
+    path: Path
+    reference: Path | None
+    control: Path | None
+
+
+Attempt = tuple[Path, Check]
+
+
+def _second_source(ground: Ground) -> Attempt | None:
+    path = ground.path
+    used = path.leaves_from.address
+    others = [
+        source
+        for source in path.firewall.sources
+        if source.address != used and (":" in source.address) == (":" in used)
+    ]
+    return (replace(path, source=others[0]), _OPTIONS) if others else None
+
+
+def _witness(ground: Ground) -> Attempt | None:
+    path = ground.path
+    where = path.leaves_from.witness
+    if where is None:
+        return None
+    return (
+        Path(
+            Psap(WITNESS, WITNESS), path.firewall.id, path.vantage, path.firewall, where, "udp",
+            source=path.leaves_from,
+        ),
+        _OPTIONS,
+    )  # fmt: skip
+
+
+def _new_connection(ground: Ground) -> Attempt | None:
+    is_stream = ground.path.transport != "udp"
+    return (ground.path, replace(_OPTIONS, flow="new")) if is_stream else None
+
+
+def _over(path: Path | None, transport: TransportName) -> Path | None:
+    """The same responder over another transport; None where it insists on TLS."""
+    if path is None or path.uri.lower().startswith("sips:") or path.transport == "tls":
+        return None
+    uri = f"{_TRANSPORT.sub('', path.uri)};transport={transport}"
+    return replace(path, transport=transport, uri=uri)
+
+
+def _call(check: Check, transport: TransportName | None = None) -> Callable[[Ground], Attempt | None]:
+    def plan(ground: Ground) -> Attempt | None:
+        path = ground.reference if transport is None else _over(ground.reference, transport)
+        return (path, check) if path else None
+
+    return plan
+
+
+PLANS: Final[dict[Row, Callable[[Ground], Attempt | None]]] = {
+    "witness": _witness,
+    "second_source": _second_source,
+    "new_connection": _new_connection,
+    "reference": lambda ground: (ground.reference, _OPTIONS) if ground.reference else None,
+    "control": lambda ground: (ground.control, _OPTIONS) if ground.control else None,
+    "small_call": _call(_SMALL),
+    "large_call": _call(_LARGE, "udp"),
+    "padded_call": _call(_PADDED, "udp"),
+    "large_call_tcp": _call(_LARGE, "tcp"),
+    "padded_call_tcp": _call(_PADDED, "tcp"),
+}
+"""What is sent for each row, and along which path; None where the configuration has no such thing.
+
+Rows that scheduled checks fill (``call``, ``options``, ``kept``, a reference check with its own
+content or delay) are not sent a second time.
+"""
+
+
+def row_of(path: Path, check: Check) -> Row | None:
+    """The row that a scheduled attempt on our own responders fills by itself."""
+    if path.psap.id not in (REFERENCE, CONTROL):
+        return None
+    if not check.is_call:
+        return "reference" if path.psap.id == REFERENCE else "control"
+    if path.psap.id == CONTROL:
+        return None
+    settings: CallSettings = check.settings
+    is_udp = path.transport == "udp"
+    if settings.answer_after:
+        return "delayed_call"
+    if settings.padding:
+        return "padded_call" if is_udp else "padded_call_tcp"
+    if settings.location:
+        return "large_call" if is_udp else "large_call_tcp"
+    return "small_call"
+
+
+Try = Callable[[Path, Check, Row], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Episode:
+    last_failure_at: float
+    runs: int = 0
+    ran_at: float = float("-inf")
+    task: asyncio.Task[None] | None = None
+
+
+class Trials:
+    """Told of failures, it runs the rows; ``send`` makes one attempt and keeps its result."""
+
+    def __init__(self, send: Try) -> None:
+        self._send = send
+        self._episodes: dict[str, _Episode] = {}
+
+    def failed(self, ground: Ground, now: float) -> None:
+        """A path fails: run the battery of its firewall unless that has just been done."""
+        firewall = ground.path.firewall.id
+        episode = self._episodes.get(firewall)
+        if episode is None or now - episode.last_failure_at > EPISODE_S:
+            episode = self._episodes[firewall] = _Episode(now)
+        episode.last_failure_at = now
+        is_running = episode.task is not None and not episode.task.done()
+        if is_running or episode.runs >= RUNS_MAX or now - episode.ran_at < RUN_EVERY_S:
+            return
+        episode.runs, episode.ran_at = episode.runs + 1, now
+        episode.task = asyncio.get_running_loop().create_task(self._run(ground))
+
+    def stop(self) -> None:
+        """Begin no further attempt; calls that are open end by themselves."""
+        for episode in self._episodes.values():
+            if episode.task is not None:
+                episode.task.cancel()
+        self._episodes.clear()
+
+    async def _run(self, ground: Ground) -> None:
+        planned = [(row, found) for row, plan in PLANS.items() if (found := plan(ground))]
+        await asyncio.gather(*(self._row(row, *found) for row, found in planned))
+
+    async def _row(self, row: Row, path: Path, check: Check) -> None:
+        tries = TRIES[check.settings.kind]
+        attempts: Sequence[Awaitable[None]] = [
+            self._later(nth * BETWEEN_S, path, check, row) for nth in range(tries)
+        ]
+        await asyncio.gather(*attempts)
+
+    async def _later(self, after_s: float, path: Path, check: Check, row: Row) -> None:
+        await asyncio.sleep(after_s)
+        await self._send(path, check, row)
