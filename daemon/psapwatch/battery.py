@@ -8,7 +8,7 @@ the first signature that fits wins, and where none fits the cause stays what one
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -59,6 +59,8 @@ ASKS: Final[dict[Row, str]] = {
 }
 """Every row in words: what the alert's evidence, ``explain`` and the documents say."""
 
+MIXED_MAX: Final = 0.1
+"""So few others may come out the other way: one PSAP has a fault of its own now and then."""
 _SCHEDULED: Final[tuple[Row, ...]] = ("call", "options", "kept")
 """Rows that the scheduled checks fill by themselves."""
 
@@ -91,8 +93,14 @@ SIGNATURES: Final = (
     Signature(Cause.STALE_FLOW, fails=("kept",), passes=("options",)),
     Signature(Cause.CONTENT_BLOCKED, fails=("large_call",), passes=("padded_call",)),
     Signature(Cause.CONTENT_BLOCKED, fails=("large_call_tcp",), passes=("padded_call_tcp",)),
-    Signature(Cause.LARGE_MESSAGE_UDP_LOST, fails=("large_call",), passes=("small_call",)),
-    Signature(Cause.LARGE_MESSAGE_TCP_STALLED, fails=("large_call_tcp",), passes=("small_call",)),
+    Signature(
+        Cause.LARGE_MESSAGE_UDP_LOST, fails=("large_call", "padded_call"), passes=("small_call",)
+    ),
+    Signature(
+        Cause.LARGE_MESSAGE_TCP_STALLED,
+        fails=("large_call_tcp", "padded_call_tcp"),
+        passes=("small_call",),
+    ),
     Signature(Cause.UDP_STATE_TIMEOUT, fails=("delayed_call",), passes=("small_call",)),
     Signature(Cause.RATE_LIMITED, fails=("call_burst",), passes=("slow_calls",)),
     Signature(Cause.INVITE_BLOCKED, fails=("call",), passes=("options",)),
@@ -114,43 +122,70 @@ OUR_ROWS: Final[frozenset[Row]] = frozenset(ASKS) - {
     "other_family",
 }
 """Rows that were tried on responders of our own: they speak of a firewall, not of one PSAP."""
-RESULTS_MAX: Final = 4_096
+NEEDED: Final = 3
+"""A row speaks once so many attempts agree: where a share is lost, one or two agree by chance."""
+RESULTS_MAX: Final = 24
+"""Remembered of one row through one firewall; the oldest are forgotten first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one row came out, the newest time that it was tried."""
+    """One attempt of a row."""
 
     outcome: Outcome
-    said: str
+    why: str
     path: str
     """Key of the path that it was tried on."""
     at: float
     """Unix seconds: when the attempt began."""
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a row comes to."""
+
+    outcome: Outcome
+    """Inconclusive where attempts disagree, or too few were made."""
+    said: str
+
+
 class Tried:
-    """The newest result of every row, by firewall."""
+    """The newest results of every row, by firewall."""
 
     def __init__(self) -> None:
-        self._results: dict[tuple[str, Row], Result] = {}
+        self._results: dict[tuple[str, Row], deque[Result]] = {}
 
     def take(self, firewall: str, row: Row, result: Result) -> None:
-        """Keep a result; the older one of the same row is forgotten."""
-        if len(self._results) < RESULTS_MAX or (firewall, row) in self._results:
-            self._results[firewall, row] = result
+        """Keep a result; what came to nothing by our own fault is none."""
+        if result.outcome is not Outcome.INCONCLUSIVE:
+            results = self._results.setdefault((firewall, row), deque(maxlen=RESULTS_MAX))
+            results.append(result)
 
     def about(
         self, scope: str, firewall: str, inside: Container[str], since: float
-    ) -> dict[Row, Result]:
+    ) -> dict[Row, Finding]:
         """What was tried since a failure began, as far as it speaks of this domain."""
-        return {
-            row: result
-            for (crossed, row), result in self._results.items()
-            if crossed == firewall
-            and result.at >= since
-            and (scope == "firewall" if row in OUR_ROWS else result.path in inside)
-        }
+        found: dict[Row, Finding] = {}
+        for (crossed, row), results in self._results.items():
+            if crossed != firewall or (row in OUR_ROWS and scope != "firewall"):
+                continue
+            counted = [
+                each
+                for each in results
+                if each.at >= since and (row in OUR_ROWS or each.path in inside)
+            ]
+            if counted:
+                found[row] = _sum_of(counted)
+        return found
+
+
+def _sum_of(results: Sequence[Result]) -> Finding:
+    failed = sum(each.outcome is Outcome.FAIL for each in results)
+    newest = results[-1]
+    outcome = Outcome.INCONCLUSIVE
+    if len(results) >= NEEDED and failed in (0, len(results)):
+        outcome = Outcome.FAIL if failed else Outcome.PASS
+    return Finding(outcome, f"{len(results) - failed} of {len(results)} pass: {newest.why}")
 
 
 def tell_apart(outcomes: Outcomes) -> Signature | None:
@@ -178,14 +213,22 @@ def named_cause(
 def _as_rows(by_kind: Mapping[str, Sequence[Standing]], since: float) -> dict[Row, Outcome]:
     """What the scheduled checks say of a domain since its failures began, as rows of the battery.
 
-    One that fails outweighs many that pass: a row passes only where nothing of its kind fails.
+    A leg speaks while its newest attempt failed, or where it passed since before the newest
+    failure: while things mend, what passes first is no contrast to what was not tried anew.
     """
+    failures = (leg.last_at for found in by_kind.values() for leg in found if leg.last_failed)
+    tried_at = max(failures, default=0.0)
     rows: dict[Row, Outcome] = {}
     for row in _SCHEDULED:
-        found = by_kind.get(row, ())
-        if any(leg.is_failing for leg in found):
+        legs = by_kind.get(row, ())
+        failing = sum(leg.is_failing and leg.last_failed for leg in legs)
+        passing = sum(
+            not leg.is_failing and leg.last_at > since and leg.passing_since < tried_at
+            for leg in legs
+        )
+        if failing and passing <= MIXED_MAX * failing:
             rows[row] = Outcome.FAIL
-        elif any(leg.last_at > since for leg in found):
+        elif passing and failing <= MIXED_MAX * passing:
             rows[row] = Outcome.PASS
     return rows
 

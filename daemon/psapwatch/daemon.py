@@ -142,7 +142,7 @@ class Daemon:
             self._spawn(self._recover(row))
         self.watch.confirm = self.config.detection.confirm
         self.watch.permits.know(self.config.psaps)
-        self.watch.run(self.runs, self.config.firewalls)
+        self._watch_all()
         self._systemd.expect_every(finishes_every_s(self.runs))
         self._spawn(self.housekeeping.run())
         if self._self_test:
@@ -262,8 +262,12 @@ class Daemon:
         self.board.configure(self.runs)
         self.watch.identity, self.watch.confirm = new.identity, new.detection.confirm
         self.watch.permits.know(new.psaps)
-        self.watch.run(self.runs, new.firewalls)
+        self._watch_all()
         self._systemd.expect_every(finishes_every_s(self.runs))
+
+    def _watch_all(self) -> None:
+        config = self.config
+        self.watch.run(self.runs, config.firewalls, (*config.references, *config.controls))
 
     async def change(self, what: str, by: str, at: float) -> None:
         """Remember a change event; alerts that open soon after quote it."""

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Final
 
-from psapwatch.battery import SILENT, Result, Row, Tried, in_words, named_cause
+from psapwatch.battery import SILENT, Finding, Row, Tried, in_words, named_cause
 from psapwatch.detection import Standing
 from psapwatch.incident import Incident
 from psapwatch.pooled import NEW_FLOWS, SampleKind
@@ -17,9 +17,6 @@ from psapwatch.wording import summary_of
 
 SMALL: Final = ("psap", "path")
 """Scopes that a bigger domain takes in."""
-
-FRESH_S: Final = 20.0
-"""A failure tells its cause for so long: while things mend, what passes is no contrast any more."""
 
 Keys = tuple[str, ...]
 
@@ -56,30 +53,29 @@ def described(ground: Ground, incident: Incident, look: Look, tried: Tried) -> I
         if key in inside:
             by_kind.setdefault(kind, []).append(standing)
     legs = [leg for found in by_kind.values() for leg in found]
-    newest = max((leg.last_at for leg in legs if leg.last_failed), default=0.0)
     changed = replace(
         incident, last_pass_at=max((leg.last_pass_at or 0.0 for leg in legs), default=0.0) or None
     )
-    if incident.cause is Cause.UNKNOWN or look.now - newest < FRESH_S:
-        found = tried.about(incident.scope, incident.firewall, inside, incident.first_failure_at)
-        changed = _named(changed, by_kind, found)
+    found = tried.about(incident.scope, incident.firewall, inside, incident.first_failure_at)
+    changed = _named(changed, by_kind, found)
     behind = {ground.paths[key].psap.id for key in inside}
     return replace(changed, summary=summary_of(changed, by_kind, len(behind)))
 
 
 def _named(
-    incident: Incident, by_kind: Mapping[str, Sequence[Standing]], found: Mapping[Row, Result]
+    incident: Incident, by_kind: Mapping[str, Sequence[Standing]], found: Mapping[Row, Finding]
 ) -> Incident:
     """The incident with the cause that its failures have now, and what that rests on."""
-    outcomes = {row: result.outcome for row, result in found.items()}
+    outcomes = {row: finding.outcome for row, finding in found.items()}
     cause, signature = named_cause(by_kind, incident.first_failure_at, outcomes)
     if "loss" in incident.evidence and signature is None:
-        cause = Cause.INTERMITTENT_LOSS
+        is_old = incident.evidence["kind"] == "kept"
+        cause = Cause.STALE_FLOW if is_old else Cause.INTERMITTENT_LOSS
     if cause in SILENT and incident.cause not in SILENT:
         cause = incident.cause  # what was told apart once is not forgotten for less
     evidence = dict(incident.evidence)
     if found:
-        evidence["battery"] = {row: result.said for row, result in found.items()}
+        evidence["battery"] = {row: finding.said for row, finding in found.items()}
     if signature is not None:
         evidence["because"] = in_words(signature)
     return replace(

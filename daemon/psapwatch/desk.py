@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from psapwatch.baseline import NOTHING_KNOWN, Answerer, Baseline
+from psapwatch.battery import Result, Row
 from psapwatch.casebook import Casebook
 from psapwatch.detection import Standing, State, Thresholds, step
 from psapwatch.diagnosis import Case, diagnose
@@ -23,6 +24,7 @@ from psapwatch.reported import (
     certificate_incident,
     unsafe_incident,
 )
+from psapwatch.sight import Sight
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 
 REVIEW_EVERY_S: Final = 1.0
@@ -38,6 +40,10 @@ class Recorder(Protocol):
 
     def attempt(self, path: Path, check: Check, evidence: Evidence, verdict: Verdict) -> None:
         """Keep and count one attempt."""
+        ...
+
+    def trial(self, row: str, evidence: Evidence, verdict: Verdict) -> None:
+        """Keep and count one attempt of the battery."""
         ...
 
     def state(self, path: Path, check: str, state: str) -> None:
@@ -57,6 +63,7 @@ class Recorder(Protocol):
 class _Seen:
     """What the desk remembers of one check on one path."""
 
+    firewall: str
     baseline: Baseline
     legs: dict[str, Standing] = field(default_factory=dict)
     shown: str = ""
@@ -80,6 +87,8 @@ class Desk:
         self._recorder = recorder
         self._muted = muted
         self.pools = Pools()
+        self.sight = Sight()
+        self._told_blind = ""
         self._baselines = dict(baselines or {})
         self._seen: dict[Key, _Seen] = {}
         self._failing: set[tuple[str, str, str]] = set()
@@ -106,6 +115,8 @@ class Desk:
         case = Case(evidence, seen.baseline, *expected)
         verdict = excuse(evidence, diagnose(case))
         self._learn(path, check, seen, case, verdict)
+        self.sight.attempt(path.firewall.id, verdict, evidence.started_at)
+        self._see(path.vantage, wall)
         self._stand(path, check, evidence, verdict, seen, was_late=was_late)
         self._recorder.attempt(path, check, evidence, verdict)
         self._certificate(path, evidence, wall)
@@ -116,8 +127,14 @@ class Desk:
         return best_leg(self._of(path, check).legs.values())
 
     def standings(self) -> dict[Key, dict[str, Standing]]:
-        """Every leg's standing, by path and check."""
-        return {key: seen.legs for key, seen in self._seen.items()}
+        """Every leg's standing, by path and check, as far as the prober can vouch for it."""
+        if not self._told_blind:
+            return {key: seen.legs for key, seen in self._seen.items()}
+        return {
+            key: seen.legs
+            for key, seen in self._seen.items()
+            if not self.sight.hides(seen.firewall)
+        }
 
     def accept(self, baselines: Mapping[Key, Baseline]) -> None:
         """Take over which answerers a person has accepted since."""
@@ -148,16 +165,44 @@ class Desk:
         """Page that a test call met something that looks like a person."""
         self._tell([self.casebook.report(unsafe_incident(path, why, wall), wall)])
 
+    def tried(
+        self, path: Path, row: Row, evidence: Evidence, verdict: Verdict, wall: float
+    ) -> None:
+        """Keep what one attempt of the battery says; it moves no standing and no pool."""
+        self._recorder.trial(row, evidence, verdict)
+        if row == "witness":
+            self.sight.witness(path.firewall.id, verdict)
+            self._see(path.vantage, wall)
+        self.fill(path, row, evidence, verdict)
+        self._dirty = True
+
+    def fill(self, path: Path, row: Row, evidence: Evidence, verdict: Verdict) -> None:
+        """A scheduled attempt on our own responder has filled a row of the battery by itself."""
+        result = Result(verdict.outcome, verdict.why, path.key, evidence.started_at)
+        self.casebook.tried.take(path.firewall.id, row, result)
+
     def blind(self, why: str, vantage: str, wall: float) -> None:
-        """Page that the prober is blind, or withdraw that when ``why`` is empty."""
+        """Take why the self-test fails, or ``""`` when it proves again that we see."""
+        self.sight.self_test = why
+        self._see(vantage, wall)
+
+    def _see(self, vantage: str, wall: float) -> None:
+        """Page that the prober is blind, or withdraw that when it sees again."""
+        why = self.sight.why
+        if why == self._told_blind:
+            return
         incident = blind_incident(why, vantage, wall)
-        if why:
+        if why and not self._told_blind:
+            self.pools.explained_by(())  # what was gathered on the way into blindness is no loss
             self._tell([self.casebook.report(incident, wall)])
-        else:
+        elif not why:
             self._tell([self.casebook.withdraw(incident.identity, wall)])
+        self._told_blind = why
 
     def tick(self, wall: float) -> None:
         """Review the incidents if anything may have changed."""
+        if self.sight.is_pending(wall):
+            return  # whether we see at all is known in a moment
         watched = self.casebook.open or self._failing or self._lossy
         due = bool(watched) and wall - self._reviewed_at >= REVIEW_EVERY_S
         if not (self._dirty or due or wall < self._reviewed_at):
@@ -190,7 +235,9 @@ class Desk:
         key = (path.key, check.name)
         seen = self._seen.get(key)
         if seen is None:
-            seen = self._seen[key] = _Seen(self._baselines.pop(key, NOTHING_KNOWN))
+            seen = self._seen[key] = _Seen(
+                path.firewall.id, self._baselines.pop(key, NOTHING_KNOWN)
+            )
         if seen.baseline.target != path.target:
             seen.baseline = Baseline(target=path.target)
         return seen
@@ -243,6 +290,8 @@ class Desk:
         """
         is_ours = path.psap.id in (REFERENCE, CONTROL)
         if verdict.outcome is Outcome.INCONCLUSIVE or not counts(before, is_ours=is_ours):
+            return
+        if self.sight.hides(path.firewall.id):
             return
         if verdict.failed and self._muted(path):
             return  # a window names it: what is announced is no evidence of loss

@@ -17,6 +17,8 @@ REFERENCE: Final = "reference"
 """The PSAP id that checks of a firewall's reference responder carry in labels and stores."""
 CONTROL: Final = "control"
 """The PSAP id of the reference reached without crossing the firewall."""
+WITNESS: Final = "witness"
+"""The PSAP id of what answers on our own side of the firewall."""
 
 CALL_FLOOR_S: Final = 120.0
 """Never more often than this to one PSAP, over all paths and vantages (NENA i3 section 9)."""

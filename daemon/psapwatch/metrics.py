@@ -123,6 +123,10 @@ class Metrics:
             elif seen.kind is Kind.TEARDOWN_FAILED:
                 self.teardown_failed(firewall)
 
+    def trial(self, firewall: str, row: str, outcome: str) -> None:
+        """Count one attempt of the battery."""
+        self._series[names.BATTERY].at(firewall, row, outcome).inc()
+
     def state(self, path: Path, check: str, state: str) -> None:
         """Take the state of one check on a path: one of ``metrics_names.STATES``."""
         self._paths.state(path, check, state)

@@ -87,6 +87,11 @@ CAUSES: Final = _counter(
     ("firewall", "check", "cause"),
     "Attempts by the cause that their own evidence shows; none for a pass.",
 )
+BATTERY: Final = _counter(
+    "battery_attempts_total",
+    ("firewall", "row", "outcome"),
+    "Differential probes on suspicion, by row of the battery and outcome.",
+)
 RESPONSES: Final = _counter(
     "responses_total", ("firewall", "check", "code"), "SIP responses received, by status code."
 )
@@ -207,7 +212,16 @@ INTERNAL_ERRORS: Final = _counter(
 )
 
 CONTRACT: Final = (
-    *(ATTEMPTS, CAUSES, RESPONSES, RESPONSE_DURATION, PHASE_DURATION, SENDS, RETRANSMISSIONS),
+    *(
+        ATTEMPTS,
+        CAUSES,
+        BATTERY,
+        RESPONSES,
+        RESPONSE_DURATION,
+        PHASE_DURATION,
+        SENDS,
+        RETRANSMISSIONS,
+    ),
     *(MEDIA_PACKETS, PATH_UP, PATH_STATE, LAST_ATTEMPT, LAST_PASS, PATHS, PATHS_DOWN),
     *(PSAP_INFO, INCIDENT_OPEN, INCIDENT_CAUSE, INCIDENTS, DETECTION, CALLS_OPEN, CALLS_ENDED),
     *(TEARDOWN_FAILURES, CALLS_STOPPED, CERTIFICATE_EXPIRY, NOTIFICATIONS, OUTBOX_PENDING),

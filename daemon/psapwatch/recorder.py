@@ -42,6 +42,11 @@ class Recorder:
         self._board.take(path, check, evidence, verdict)
         self._alive()
 
+    def trial(self, row: str, evidence: Evidence, verdict: Verdict) -> None:
+        """Keep and count one attempt of the battery."""
+        self._store.record_attempt(evidence, verdict)
+        self._metrics.trial(evidence.firewall, row, verdict.outcome)
+
     def state(self, path: Path, check: str, state: str) -> None:
         """Show the state of a check on a path."""
         self._metrics.state(path, check, state)

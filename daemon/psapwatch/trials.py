@@ -14,13 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from psapwatch.battery import Row
-from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path, Psap, TransportName
+from psapwatch.endpoint import CONTROL, REFERENCE, WITNESS, Check, Path, Psap, TransportName
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 
 BATTERY: Final = "battery"
 """The check's name of every attempt that belongs to the battery."""
-WITNESS: Final = "witness"
 TRIES: Final = {"options": 3, "call": 2}
 """Attempts of one row in one run: one alone may be lost by chance."""
 BETWEEN_S: Final = 0.3
@@ -28,8 +27,12 @@ RUN_EVERY_S: Final = 8.0
 RUNS_MAX: Final = 6
 """Of one episode; it ends when nothing has failed for ``EPISODE_S``."""
 EPISODE_S: Final = 60.0
+BLIND_EVERY_S: Final = 5.0
+"""How often a silent witness is asked again."""
 
 _OPTIONS: Final = Check(BATTERY, 0.0, 4.0, OptionsSettings())
+_WITNESS: Final = Check(BATTERY, 0.0, 2.0, OptionsSettings())
+"""On our own network: who is silent for so long is not there."""
 _SMALL: Final = Check(BATTERY, 0.0, 5.0, CallSettings())
 _LARGE: Final = Check(BATTERY, 0.0, 5.0, CallSettings(location=True))
 _PADDED: Final = Check(BATTERY, 0.0, 5.0, CallSettings(padding=True))
@@ -70,13 +73,17 @@ def _witness(ground: Ground) -> Attempt | None:
             Psap(WITNESS, WITNESS), path.firewall.id, path.vantage, path.firewall, where, "udp",
             source=path.leaves_from,
         ),
-        _OPTIONS,
+        _WITNESS,
     )  # fmt: skip
 
 
+def has_witness(ground: Ground) -> bool:
+    """Whether somebody can tell that our own side works."""
+    return ground.path.leaves_from.witness is not None
+
+
 def _new_connection(ground: Ground) -> Attempt | None:
-    is_stream = ground.path.transport != "udp"
-    return (ground.path, replace(_OPTIONS, flow="new")) if is_stream else None
+    return (ground.path, _OPTIONS) if ground.path.transport != "udp" else None
 
 
 def _over(path: Path | None, transport: TransportName) -> Path | None:
@@ -87,7 +94,9 @@ def _over(path: Path | None, transport: TransportName) -> Path | None:
     return replace(path, transport=transport, uri=uri)
 
 
-def _call(check: Check, transport: TransportName | None = None) -> Callable[[Ground], Attempt | None]:
+def _call(
+    check: Check, transport: TransportName | None = None
+) -> Callable[[Ground], Attempt | None]:
     def plan(ground: Ground) -> Attempt | None:
         path = ground.reference if transport is None else _over(ground.reference, transport)
         return (path, check) if path else None
@@ -124,8 +133,6 @@ def row_of(path: Path, check: Check) -> Row | None:
         return None
     settings: CallSettings = check.settings
     is_udp = path.transport == "udp"
-    if settings.answer_after:
-        return "delayed_call"
     if settings.padding:
         return "padded_call" if is_udp else "padded_call_tcp"
     if settings.location:
@@ -147,12 +154,12 @@ class _Episode:
 class Trials:
     """Told of failures, it runs the rows; ``send`` makes one attempt and keeps its result."""
 
-    def __init__(self, send: Try) -> None:
-        self._send = send
+    def __init__(self, send: Try, is_blind: Callable[[str], bool]) -> None:
+        self._send, self._is_blind = send, is_blind
         self._episodes: dict[str, _Episode] = {}
 
-    def failed(self, ground: Ground, now: float) -> None:
-        """A path fails: run the battery of its firewall unless that has just been done."""
+    def failed(self, ground: Ground, now: float) -> bool:
+        """A path fails: run the battery of its firewall, unless that has just been done."""
         firewall = ground.path.firewall.id
         episode = self._episodes.get(firewall)
         if episode is None or now - episode.last_failure_at > EPISODE_S:
@@ -160,9 +167,10 @@ class Trials:
         episode.last_failure_at = now
         is_running = episode.task is not None and not episode.task.done()
         if is_running or episode.runs >= RUNS_MAX or now - episode.ran_at < RUN_EVERY_S:
-            return
+            return False
         episode.runs, episode.ran_at = episode.runs + 1, now
         episode.task = asyncio.get_running_loop().create_task(self._run(ground))
+        return True
 
     def stop(self) -> None:
         """Begin no further attempt; calls that are open end by themselves."""
@@ -174,6 +182,10 @@ class Trials:
     async def _run(self, ground: Ground) -> None:
         planned = [(row, found) for row, plan in PLANS.items() if (found := plan(ground))]
         await asyncio.gather(*(self._row(row, *found) for row, found in planned))
+        witness = _witness(ground)
+        while witness is not None and self._is_blind(ground.path.firewall.id):
+            await asyncio.sleep(BLIND_EVERY_S)
+            await self._send(*witness, "witness")
 
     async def _row(self, row: Row, path: Path, check: Check) -> None:
         tries = TRIES[check.settings.kind]

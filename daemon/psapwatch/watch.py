@@ -13,17 +13,21 @@ from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from psapwatch.battery import Row
 from psapwatch.desk import Desk, prober_fault
 from psapwatch.detection import State
+from psapwatch.diagnosis import Case, diagnose
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Firewall, Identity, Path
 from psapwatch.evidence import Evidence, Kind
 from psapwatch.net.pump import Pump
 from psapwatch.open_calls import CallCounters, OpenCalls
 from psapwatch.permits import Permits
+from psapwatch.pooled import is_on_old_connection
 from psapwatch.probes.base import Errand, Heard
 from psapwatch.schedule import Budget, next_due
 from psapwatch.stillness import Stillness
 from psapwatch.store.store import Store
+from psapwatch.trials import BATTERY, Ground, Trials, has_witness, row_of
 from psapwatch.turn import Run, Turn, first_dues
 from psapwatch.verdict import Cause, Verdict
 from psapwatch.world import CallForbidden, Resolved, World
@@ -37,6 +41,8 @@ BROUGHT_FORWARD_EVERY_S: Final = 5.0
 DENSE_S: Final = 1.0
 """How often the reference is asked while it is open whether its firewall loses calls."""
 TICK_S: Final = 0.25
+NEWS_S: Final = 90.0
+"""A path that began to fail longer ago starts no battery: a dead PSAP must not wear it out."""
 STOP_PATIENCE_S: Final = 3.5
 """How long a stop waits for open calls to end; the whole stop stays under 5 s."""
 
@@ -81,12 +87,20 @@ class Watch:
         self._asked_at: dict[str, float] = {}
         self.calls = OpenCalls(store, world.clock, counters)
         self.stillness = Stillness()
+        self.trials = Trials(self._try_out, desk.sight.hides)
+        self._responders: dict[tuple[str, str], Path] = {}
         self._ticker: asyncio.Task[None] | None = None
 
     # ---- what runs
 
-    def run(self, runs: Sequence[Run], firewalls: Iterable[Firewall]) -> None:
-        """Start these checks, keep those that run already, and stop all others."""
+    def run(
+        self, runs: Sequence[Run], firewalls: Iterable[Firewall], responders: Iterable[Path] = ()
+    ) -> None:
+        """Start these checks, keep those that run already, and stop all others.
+
+        ``responders``: the paths to references and controls, for the battery.
+        """
+        self._responders = {(path.psap.id, path.firewall.id): path for path in responders}
         now = asyncio.get_running_loop().time()
         for firewall in firewalls:
             known = self._budgets.get(firewall.id)
@@ -111,6 +125,7 @@ class Watch:
         """
         for turn in list(self._turns.values()):
             self._retire(turn, forget=False)
+        self.trials.stop()
         if self._ticker is not None:
             self._ticker.cancel()
             self._ticker = None
@@ -193,9 +208,12 @@ class Watch:
 
     async def _once(self, turn: Turn) -> None:
         """One scheduled attempt, and the confirm burst when it is the first to fail."""
-        _evidence, verdict = await self._attempt(turn)
+        evidence, verdict = await self._attempt(turn)
+        if verdict.failed and is_on_old_connection(evidence):
+            evidence, verdict = await self._attempt(turn)  # a new one tells how the path is
         if not verdict.failed or not self.confirm:
             return
+        self._suspect(turn)
         self._bring_forward(turn)
         if turn.check.is_call and turn.path.psap.id not in (REFERENCE, CONTROL):
             return  # a PSAP is never called more often to confirm
@@ -211,6 +229,26 @@ class Watch:
                 await self._attempt(turn)
         finally:
             self._bursts[firewall] -= 1
+
+    def _suspect(self, turn: Turn) -> None:
+        """Let the battery tell what it is; what has failed for long is no news."""
+        since = self.desk.standing(turn.path, turn.check).failing_since
+        wall, firewall = self.world.clock.wall(), turn.path.firewall.id
+        if since is None or wall - since > NEWS_S or turn.path.psap.id == CONTROL:
+            return
+        reference, control = (
+            self._responders.get((whom, firewall)) for whom in (REFERENCE, CONTROL)
+        )
+        ground = Ground(turn.path, reference, control)
+        if self.trials.failed(ground, asyncio.get_running_loop().time()) and has_witness(ground):
+            self.desk.sight.ask(firewall, wall)
+
+    async def _try_out(self, path: Path, check: Check, row: Row) -> None:
+        """Make one attempt of the battery: under ledger and budget as any other."""
+        assert not check.is_call or path.psap.id == REFERENCE, "a PSAP is never called to find out"
+        evidence = await self._sent(Turn(path, check, 0.0), is_first=row == "new_connection")
+        verdict = self.excuse(evidence, diagnose(Case(evidence)))
+        self.desk.tried(path, row, evidence, verdict, self.world.clock.wall())
 
     def _is_suspect(self, turn: Turn) -> bool:
         standing = self.desk.standing(turn.path, turn.check)
@@ -235,6 +273,16 @@ class Watch:
             each.alarm.ring()
 
     async def _attempt(self, turn: Turn) -> tuple[Evidence, Verdict]:
+        evidence = await self._sent(turn)
+        turn.count += 1
+        row = row_of(turn.path, turn.check)
+        verdict = self._judge(turn.path, turn.check, evidence)
+        if row is not None:
+            self.desk.fill(turn.path, row, evidence, verdict)
+        return evidence, verdict
+
+    async def _sent(self, turn: Turn, *, is_first: bool = False) -> Evidence:
+        """Send one attempt within budget and ledger, and return what it saw."""
         path, check, kind = turn.path, turn.check, turn.check.settings.kind
         budget = self._budgets[path.firewall.id]
         loop = asyncio.get_running_loop()
@@ -246,15 +294,15 @@ class Watch:
             self.permits.enter(path, wall)
         try:
             resolved = await self.world.resolver.resolve(path.next_hop or path.uri, path.transport)
-            if not resolved.error:
+            if not resolved.error and check.name != BATTERY:
                 self.desk.keep_legs(path, check, map(str, resolved.legs))
-            evidence = await check.settings.run(self.world, path, self._errand(turn, resolved))
+            errand = self._errand(turn, resolved, is_first=is_first)
+            evidence: Evidence = await check.settings.run(self.world, path, errand)
         finally:
             budget.leave(kind)
             if check.is_call:
                 self.permits.leave(path)
-        turn.count += 1
-        return evidence, self._judge(path, check, evidence)
+        return evidence
 
     def _judge(self, path: Path, check: Check, evidence: Evidence) -> Verdict:
         wall = self.world.clock.wall()
@@ -277,7 +325,7 @@ class Watch:
         )
         return verdict
 
-    def _errand(self, turn: Turn, resolved: Resolved) -> Errand:
+    def _errand(self, turn: Turn, resolved: Resolved, *, is_first: bool) -> Errand:
         legs = resolved.legs
         return Errand(
             check=turn.check,
@@ -288,6 +336,7 @@ class Watch:
             crowd=self.crowd,
             ledger=self.calls.of(turn.path),
             heard=self._heard if turn.check.is_call else None,
+            is_first=is_first,
         )
 
     def _heard(self, heard: Heard) -> None:

@@ -46,6 +46,8 @@ class Errand:
     crowd: dict[Pump, None]
     ledger: CallLedger | None = None
     heard: Callable[[Heard], None] | None = None
+    is_first: bool = False
+    """Over a stream: on a connection made for this attempt."""
     provisionals_allowed: frozenset[int] = frozenset({100})
 
 
@@ -190,7 +192,8 @@ def _road(path: Path, errand: Errand, leg: Address) -> Road:
     tls: Tls = path.tls or path.firewall.tls
     # a call is never spent on an old connection that may be dead: that is for OPTIONS to find out
     check = errand.check
-    is_first = check.is_call and check.flow == "fresh" and TRANSPORTS[path.transport].reliable
+    begins = errand.is_first or (check.is_call and check.flow == "fresh")
+    is_first = begins and TRANSPORTS[path.transport].reliable
     return Road(path.transport, errand.source, leg, domain, tls, check.flow, is_first)
 
 

@@ -1,0 +1,98 @@
+"""Whether the prober can vouch for its own verdicts, and if not, why (layer L1).
+
+Three things blind it: its self-test fails, the witness on our own side of a firewall falls silent
+with everything else, or every attempt through a firewall ends by our own fault. Then it says so
+(``ProberBlind``), and calls no PSAP blocked (detection.md 4). Moments are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from psapwatch.verdict import Cause, Outcome, Verdict
+
+WITNESS_NEEDED: Final = 2
+"""Silences of the witness in a row before it counts."""
+PENDING_S: Final = 3.0
+"""While a witness is asked for the first time nobody is called blocked, at most this long."""
+OWN_FAULT_S: Final = 30.0
+"""So long nothing but faults of our own through one firewall: it is not watched."""
+FAULTS_MIN: Final = 5
+
+
+@dataclass(slots=True)
+class _View:
+    """What is seen through one firewall."""
+
+    asked_at: float | None = None
+    silences: int = 0
+    faults: int = 0
+    fault_since: float = 0.0
+    last_fault_at: float = 0.0
+    fault: str = ""
+
+
+@dataclass(slots=True)
+class Sight:
+    """Collects what speaks for blindness; ``why`` says it in words."""
+
+    self_test: str = ""
+    """Why the self-test fails; ``""`` while it proves that we see."""
+    _views: dict[str, _View] = field(default_factory=dict)
+
+    @property
+    def why(self) -> str:
+        """Everything that blinds the prober; ``""`` when it sees."""
+        found = [self.self_test] if self.self_test else []
+        for firewall, view in sorted(self._views.items()):
+            if view.silences >= WITNESS_NEEDED:
+                found.append(f"the witness on our side of {firewall} is silent as well")
+            if self._is_own_fault(view):
+                found.append(
+                    f"every attempt through {firewall} ends by our own fault ({view.fault})"
+                )
+        return "; ".join(found)
+
+    def hides(self, firewall: str) -> bool:
+        """Whether nothing seen through this firewall proves anything."""
+        view = self._views.get(firewall)
+        return bool(self.self_test) or (
+            view is not None and (view.silences >= WITNESS_NEEDED or self._is_own_fault(view))
+        )
+
+    def is_pending(self, now: float) -> bool:
+        """Whether a witness has been asked and has neither answered nor been silent yet."""
+        return any(
+            view.asked_at is not None and 0 <= now - view.asked_at < PENDING_S
+            for view in self._views.values()
+        )
+
+    def ask(self, firewall: str, now: float) -> None:
+        """The witness of a firewall is being asked."""
+        view = self._views.setdefault(firewall, _View())
+        if not view.silences:
+            view.asked_at = now
+
+    def witness(self, firewall: str, verdict: Verdict) -> None:
+        """What the witness had to say: any answer at all shows that our own side works."""
+        view = self._views.setdefault(firewall, _View())
+        if verdict.outcome is Outcome.INCONCLUSIVE:
+            return
+        view.silences = view.silences + 1 if verdict.failed else 0
+        if not verdict.failed or view.silences >= WITNESS_NEEDED:
+            view.asked_at = None
+
+    def attempt(self, firewall: str, verdict: Verdict, at: float) -> None:
+        """Count faults of our own; anything else shows that we see."""
+        view = self._views.setdefault(firewall, _View())
+        if verdict.outcome is not Outcome.INCONCLUSIVE or verdict.cause is not Cause.PROBER_FAULT:
+            view.faults = 0
+            return
+        if not view.faults:
+            view.fault_since, view.fault = at, verdict.why
+        view.faults += 1
+        view.last_fault_at = at
+
+    def _is_own_fault(self, view: _View) -> bool:
+        return view.faults >= FAULTS_MIN and view.last_fault_at - view.fault_since >= OWN_FAULT_S
