@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 
+from psapwatch.battery import named_cause
 from psapwatch.casebook import Casebook
 from psapwatch.detection import Standing, State
 from psapwatch.endpoint import Check, Firewall, Path, Psap, Source
@@ -15,7 +16,7 @@ from psapwatch.pooled import Pools
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 from psapwatch.verdict import Cause
-from psapwatch.wanted import Ground, common_cause
+from psapwatch.wanted import Ground
 
 OPTIONS = Check("keepalive", 15.0, 4.0, OptionsSettings())
 CALLS = Check("test-call", 300.0, 8.0, CallSettings())
@@ -216,7 +217,7 @@ def test_the_end_of_a_total_block_is_not_taken_for_a_block_of_calls() -> None:
     came_back_at = {1_047.0: Cause.INVITE_BLOCKED, 1_049.0: Cause.CALLS_BLOCKED}
     for passing_since, cause in came_back_at.items():
         options = Standing(State.UP, passes=3, last_at=now, passing_since=passing_since)
-        assert common_cause({"call": calls, "options": [options]}, since) is cause
+        assert named_cause({"call": calls, "options": [options]}, since, {})[0] is cause
 
 
 def test_a_restart_in_mid_outage_neither_pages_again_nor_forgets() -> None:

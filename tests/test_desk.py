@@ -30,6 +30,9 @@ class Heard:
     def attempt(self, path: Path, check: Check, evidence: Evidence, verdict: Verdict) -> None:
         """Take an attempt."""
 
+    def trial(self, row: str, evidence: Evidence, verdict: Verdict) -> None:
+        """Take an attempt of the battery."""
+
     def state(self, path: Path, check: str, state: str) -> None:
         """Take a state."""
 

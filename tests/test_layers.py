@@ -61,6 +61,7 @@ LAYERS: Final = {
         "sip",
         "sight",
         "stillness",
+        "variants",
         "wanted",
         "wording",
     },

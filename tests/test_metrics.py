@@ -51,6 +51,7 @@ ON_PATH = ("psap", "path", "firewall", "transport")
 NAMED_IN_THE_CONTRACT: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "attempts_total": ("counter", (*ON_PATH, "check", "outcome")),
     "causes_total": ("counter", ("firewall", "check", "cause")),
+    "battery_attempts_total": ("counter", ("firewall", "row", "outcome")),
     "responses_total": ("counter", ("firewall", "check", "code")),
     "response_duration_seconds": ("histogram", (*ON_PATH, "check")),
     "phase_duration_seconds": ("histogram", ("firewall", "check", "phase")),

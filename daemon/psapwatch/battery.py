@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from psapwatch.detection import Standing
+from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
 from psapwatch.verdict import Cause, Outcome
 
 Row = Literal[
@@ -186,6 +187,33 @@ def _sum_of(results: Sequence[Result]) -> Finding:
     if len(results) >= NEEDED and failed in (0, len(results)):
         outcome = Outcome.FAIL if failed else Outcome.PASS
     return Finding(outcome, f"{len(results) - failed} of {len(results)} pass: {newest.why}")
+
+
+def row_of(path: Path, check: Check) -> Row | None:
+    """The row that a scheduled attempt on our own responders fills by itself."""
+    if path.psap.id not in (REFERENCE, CONTROL):
+        return None
+    if not check.is_call:
+        return "reference" if path.psap.id == REFERENCE else "control"
+    if path.psap.id == CONTROL:
+        return None
+    settings, is_udp = check.settings, path.transport == "udp"
+    if settings.answer_after:
+        return "delayed_call"
+    if settings.padding:
+        return "padded_call" if is_udp else "padded_call_tcp"
+    if settings.location:
+        return "large_call" if is_udp else "large_call_tcp"
+    return "small_call"
+
+
+def is_variant(path: Path, check: Check) -> bool:
+    """Whether a check asks our own responder something that no PSAP is asked in this way.
+
+    Its failures are of its own kind: no samples of how callers fare.
+    """
+    row = row_of(path, check)
+    return row is not None and row.endswith(("_call", "_call_tcp")) and row != "small_call"
 
 
 def tell_apart(outcomes: Outcomes) -> Signature | None:

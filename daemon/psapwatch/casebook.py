@@ -17,6 +17,7 @@ from psapwatch.endpoint import Path
 from psapwatch.fault_domain import Scope, scopes_of
 from psapwatch.incident import Incident, Notice
 from psapwatch.pooled import Pools
+from psapwatch.variants import wanted_variants
 from psapwatch.verdict import Cause
 from psapwatch.wanted import (
     Ground,
@@ -134,7 +135,13 @@ class Casebook:
         ground = self.ground
         look = look_at(ground, standings, now, muted, self.is_covered)
         notices: list[Notice] = []
-        for wanted in (*wanted_domains(ground, look), *wanted_losses(ground, look, pools)):
+        variants = wanted_variants(ground, standings, now)
+        asked = {("CallsDegraded", "firewall", each.member) for each in variants}
+        for wanted in (
+            *wanted_domains(ground, look),
+            *wanted_losses(ground, look, pools),
+            *variants,
+        ):
             notices += self._want(wanted, look)
         if notices:
             found = ((each.incident.scope, each.incident.member) for each in self._open.values())
@@ -142,7 +149,9 @@ class Casebook:
         for wanted in wanted_psaps(ground, look, pools, self.is_explained):
             notices += self._want(wanted, look)
         for known in list(self._open.values()):
-            notices += self._follow(known, look, pools)
+            incident = known.incident
+            is_asked = (incident.alertname, incident.scope, incident.member) in asked
+            notices += self._follow(known, look, pools, is_asked=is_asked)
         return notices
 
     def _want(self, wanted: Wanted, look: Look) -> list[Notice]:
@@ -208,14 +217,14 @@ class Casebook:
         scope = (bigger.scope, bigger.member)
         return all(scope in self.ground.scopes.get(key, ()) for key in smaller.affected)
 
-    def _follow(self, known: _Open, look: Look, pools: Pools) -> list[Notice]:
+    def _follow(self, known: _Open, look: Look, pools: Pools, *, is_asked: bool) -> list[Notice]:
         """Bring one open incident up to date: it grows, flaps, is refined, or closes."""
         incident = known.incident
         if incident.alertname not in _FOLLOWED:
             return []
         failing, passing, untested = members_now(self.ground, incident, look)
         changed = incident
-        is_sick = pools.is_sick((incident.scope, incident.member), kinds_of(incident))
+        is_sick = is_asked or pools.is_sick((incident.scope, incident.member), kinds_of(incident))
         if incident.alertname != "CallsDegraded" or not incident.evidence:
             is_sick = is_sick or len(failing) > SICK_SHARE * (len(failing) + len(passing))
         if is_sick:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from psapwatch.baseline import NOTHING_KNOWN, Answerer, Baseline
-from psapwatch.battery import Result, Row
+from psapwatch.battery import Result, Row, is_variant
 from psapwatch.casebook import Casebook
 from psapwatch.detection import Standing, State, Thresholds, step
 from psapwatch.diagnosis import Case, diagnose
@@ -114,27 +114,34 @@ class Desk:
         expected = (path.psap.expected_name, path.psap.alternates)
         case = Case(evidence, seen.baseline, *expected)
         verdict = excuse(evidence, diagnose(case))
-        self._learn(path, check, seen, case, verdict)
         self.sight.attempt(path.firewall.id, verdict, evidence.started_at)
         self._see(path.vantage, wall)
+        if verdict.failed and not self.sight.vouches(path.firewall.id, evidence.started_at):
+            why = f"not counted, the prober is blind: {verdict.why}"
+            verdict = Verdict(Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why)
+        self._learn(path, check, seen, case, verdict)
         self._stand(path, check, evidence, verdict, seen, was_late=was_late)
         self._recorder.attempt(path, check, evidence, verdict)
         self._certificate(path, evidence, wall)
         return verdict
+
+    def _unlearn(self) -> None:
+        """Take back what was thought on the way into blindness: it was our own side that failed."""
+        self.pools.explained_by(())
+        for (key, check), seen in self._seen.items():
+            if self.sight.hides(seen.firewall):
+                for leg, standing in seen.legs.items():
+                    if standing.is_failing:
+                        seen.legs[leg] = Standing(last_pass_at=standing.last_pass_at)
+                        self._failing.discard((key, check, leg))
 
     def standing(self, path: Path, check: Check) -> Standing:
         """The best leg's standing: one leg that answers makes the path up."""
         return best_leg(self._of(path, check).legs.values())
 
     def standings(self) -> dict[Key, dict[str, Standing]]:
-        """Every leg's standing, by path and check, as far as the prober can vouch for it."""
-        if not self._told_blind:
-            return {key: seen.legs for key, seen in self._seen.items()}
-        return {
-            key: seen.legs
-            for key, seen in self._seen.items()
-            if not self.sight.hides(seen.firewall)
-        }
+        """Every leg's standing, by path and check."""
+        return {key: seen.legs for key, seen in self._seen.items()}
 
     def accept(self, baselines: Mapping[Key, Baseline]) -> None:
         """Take over which answerers a person has accepted since."""
@@ -171,14 +178,16 @@ class Desk:
         """Keep what one attempt of the battery says; it moves no standing and no pool."""
         self._recorder.trial(row, evidence, verdict)
         if row == "witness":
-            self.sight.witness(path.firewall.id, verdict)
+            self.sight.witness(path.firewall.id, verdict, evidence.started_at)
             self._see(path.vantage, wall)
         self.fill(path, row, evidence, verdict)
         self._dirty = True
 
     def fill(self, path: Path, row: Row, evidence: Evidence, verdict: Verdict) -> None:
-        """A scheduled attempt on our own responder has filled a row of the battery by itself."""
-        result = Result(verdict.outcome, verdict.why, path.key, evidence.started_at)
+        """Keep a row's result; nobody listens on every transport, and a refusal says nothing."""
+        is_refused = verdict.cause is Cause.CONNECTION_REFUSED
+        outcome = Outcome.INCONCLUSIVE if is_refused else verdict.outcome
+        result = Result(outcome, verdict.why, path.key, evidence.started_at)
         self.casebook.tried.take(path.firewall.id, row, result)
 
     def blind(self, why: str, vantage: str, wall: float) -> None:
@@ -193,7 +202,7 @@ class Desk:
             return
         incident = blind_incident(why, vantage, wall)
         if why and not self._told_blind:
-            self.pools.explained_by(())  # what was gathered on the way into blindness is no loss
+            self._unlearn()
             self._tell([self.casebook.report(incident, wall)])
         elif not why:
             self._tell([self.casebook.withdraw(incident.identity, wall)])
@@ -291,7 +300,7 @@ class Desk:
         is_ours = path.psap.id in (REFERENCE, CONTROL)
         if verdict.outcome is Outcome.INCONCLUSIVE or not counts(before, is_ours=is_ours):
             return
-        if self.sight.hides(path.firewall.id):
+        if is_variant(path, check) or not self.sight.vouches(path.firewall.id, evidence.started_at):
             return
         if verdict.failed and self._muted(path):
             return  # a window names it: what is announced is no evidence of loss

@@ -15,6 +15,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from psapwatch import metrics_names as names
+from psapwatch.battery import ASKS
 from psapwatch.endpoint import Check, Path
 from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.exposition import (
@@ -33,7 +34,7 @@ from psapwatch.exposition import (
 from psapwatch.incident import Incident
 from psapwatch.metrics_paths import PathMetrics, watched
 from psapwatch.phases import phases_of
-from psapwatch.verdict import Cause, Verdict
+from psapwatch.verdict import Cause, Outcome, Verdict
 from psapwatch.world import Clock
 
 CLOSED_INCIDENTS_MAX: Final = 1_000
@@ -265,6 +266,7 @@ _KNOWN: Final[dict[names.Row, tuple[tuple[str, ...], ...]]] = {
     names.TEARDOWN_FAILURES: (),
     names.MAINTENANCE: (),
     names.CAUSES: (tuple(Cause),),
+    names.BATTERY: (tuple(ASKS), tuple(Outcome)),
     names.RESPONSES: (names.COMMON_CODES,),
     names.PHASE_DURATION: (names.PHASES,),
     names.SENDS: (),

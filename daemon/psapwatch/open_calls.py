@@ -33,6 +33,22 @@ class CallCounters(Protocol):
         ...
 
 
+class Counters(CallCounters, Protocol):
+    """What the watch counts besides attempts."""
+
+    def schedule_delay(self, late_s: float) -> None:
+        """How late an attempt began."""
+        ...
+
+    def loop_delay(self, late_s: float) -> None:
+        """How late a timer of the loop fired."""
+        ...
+
+    def internal_error(self) -> None:
+        """Our own bug."""
+        ...
+
+
 _REACTIONS: Final = frozenset({Kind.RESPONSE, Kind.ANSWER, Kind.MALFORMED, Kind.REQUEST_IN})
 """The far side knows of the call."""
 

@@ -26,6 +26,7 @@ class _View:
     """What is seen through one firewall."""
 
     asked_at: float | None = None
+    seen_since: float = 0.0
     silences: int = 0
     faults: int = 0
     fault_since: float = 0.0
@@ -61,6 +62,11 @@ class Sight:
             view is not None and (view.silences >= WITNESS_NEEDED or self._is_own_fault(view))
         )
 
+    def vouches(self, firewall: str, began_at: float) -> bool:
+        """Whether an attempt that began then may speak of what is beyond our own side."""
+        view = self._views.get(firewall)
+        return not self.hides(firewall) and (view is None or began_at >= view.seen_since)
+
     def is_pending(self, now: float) -> bool:
         """Whether a witness has been asked and has neither answered nor been silent yet."""
         return any(
@@ -74,11 +80,13 @@ class Sight:
         if not view.silences:
             view.asked_at = now
 
-    def witness(self, firewall: str, verdict: Verdict) -> None:
+    def witness(self, firewall: str, verdict: Verdict, at: float) -> None:
         """What the witness had to say: any answer at all shows that our own side works."""
         view = self._views.setdefault(firewall, _View())
         if verdict.outcome is Outcome.INCONCLUSIVE:
             return
+        if not verdict.failed and view.silences >= WITNESS_NEEDED:
+            view.seen_since = at
         view.silences = view.silences + 1 if verdict.failed else 0
         if not verdict.failed or view.silences >= WITNESS_NEEDED:
             view.asked_at = None

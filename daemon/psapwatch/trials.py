@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from psapwatch.battery import Row
-from psapwatch.endpoint import CONTROL, REFERENCE, WITNESS, Check, Path, Psap, TransportName
+from psapwatch.endpoint import WITNESS, Check, Path, Psap, TransportName
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 
@@ -121,23 +121,6 @@ PLANS: Final[dict[Row, Callable[[Ground], Attempt | None]]] = {
 Rows that scheduled checks fill (``call``, ``options``, ``kept``, a reference check with its own
 content or delay) are not sent a second time.
 """
-
-
-def row_of(path: Path, check: Check) -> Row | None:
-    """The row that a scheduled attempt on our own responders fills by itself."""
-    if path.psap.id not in (REFERENCE, CONTROL):
-        return None
-    if not check.is_call:
-        return "reference" if path.psap.id == REFERENCE else "control"
-    if path.psap.id == CONTROL:
-        return None
-    settings: CallSettings = check.settings
-    is_udp = path.transport == "udp"
-    if settings.padding:
-        return "padded_call" if is_udp else "padded_call_tcp"
-    if settings.location:
-        return "large_call" if is_udp else "large_call_tcp"
-    return "small_call"
 
 
 Try = Callable[[Path, Check, Row], Awaitable[None]]

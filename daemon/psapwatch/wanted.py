@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
+from psapwatch.battery import is_variant
 from psapwatch.detection import FAILING, WORST_LAST, Standing, State
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
 from psapwatch.fault_domain import FaultDomain, Member, Scope, explain, scopes_of
@@ -36,6 +37,8 @@ class Run(NamedTuple):
     path: Path
     of_check: tuple[str, str]
     of_kind: tuple[str, str]
+    is_plain: bool
+    """Whether it asks what callers ask, and nothing of our own responder alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class Ground:
     scopes: Mapping[str, frozenset[Scope]] = field(init=False)
     rows: tuple[Run, ...] = field(init=False)
     """The runs as a review walks them, several times a second: nothing is worked out again."""
+    variants: tuple[tuple[Path, Check], ...] = field(init=False)
+    """Checks that ask our own responders what no PSAP is asked."""
     _ours: frozenset[str] = field(init=False)
     _inside: Mapping[Scope, frozenset[str]] = field(init=False)
 
@@ -61,13 +66,19 @@ class Ground:
             for scope in scopes[key]:
                 inside.setdefault(scope, set()).add(key)
         rows = tuple(
-            Run(path, (path.key, check.name), (path.key, standing_kind(check)))
+            Run(
+                path,
+                (path.key, check.name),
+                (path.key, standing_kind(check)),
+                not is_variant(path, check),
+            )
             for path, check in self.runs
         )
         for name, value in (
             ("paths", paths),
             ("scopes", scopes),
             ("rows", rows),
+            ("variants", tuple(run for run in self.runs if is_variant(*run))),
             ("_ours", ours),
             ("_inside", {scope: frozenset(keys) for scope, keys in inside.items()}),
         ):
@@ -121,7 +132,7 @@ def look_at(
     """Reduce the standings to what a review needs; failing paths that are muted do not count."""
     best: dict[tuple[str, str], Standing] = {}
     members: dict[str, list[Member]] = {}
-    for path, of_check, of_kind in ground.rows:
+    for path, of_check, of_kind, _is_plain in ground.rows:
         legs = standings.get(of_check)
         if not legs:
             continue

@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from psapwatch.battery import Row
+from psapwatch.battery import Row, row_of
 from psapwatch.desk import Desk, prober_fault
 from psapwatch.detection import State
 from psapwatch.diagnosis import Case, diagnose
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Firewall, Identity, Path
 from psapwatch.evidence import Evidence, Kind
 from psapwatch.net.pump import Pump
-from psapwatch.open_calls import CallCounters, OpenCalls
+from psapwatch.open_calls import Counters, OpenCalls
 from psapwatch.permits import Permits
 from psapwatch.pooled import is_on_old_connection
 from psapwatch.probes.base import Errand, Heard
 from psapwatch.schedule import Budget, next_due
 from psapwatch.stillness import Stillness
 from psapwatch.store.store import Store
-from psapwatch.trials import BATTERY, Ground, Trials, has_witness, row_of
+from psapwatch.trials import BATTERY, Ground, Trials, has_witness
 from psapwatch.turn import Run, Turn, first_dues
 from psapwatch.verdict import Cause, Verdict
 from psapwatch.world import CallForbidden, Resolved, World
@@ -45,22 +45,6 @@ NEWS_S: Final = 90.0
 """A path that began to fail longer ago starts no battery: a dead PSAP must not wear it out."""
 STOP_PATIENCE_S: Final = 3.5
 """How long a stop waits for open calls to end; the whole stop stays under 5 s."""
-
-
-class Counters(CallCounters, Protocol):
-    """What the watch counts besides attempts."""
-
-    def schedule_delay(self, late_s: float) -> None:
-        """How late an attempt began."""
-        ...
-
-    def loop_delay(self, late_s: float) -> None:
-        """How late a timer of the loop fired."""
-        ...
-
-    def internal_error(self) -> None:
-        """Our own bug."""
-        ...
 
 
 class Watch:

@@ -26,6 +26,8 @@ def summary_of(
     where = _where(incident)
     if incident.alertname == "CallsDegraded" and "loss" in incident.evidence:
         return _partial(incident, where, psaps_behind)
+    if incident.evidence.get("kind") == "variant":
+        return _variant(incident, where, psaps_behind)
     failed, passed = [], []
     for kind in ("call", "options", "kept"):
         legs = [leg for leg in by_kind.get(kind, ()) if leg.last_at >= incident.first_failure_at]
@@ -65,6 +67,13 @@ def _partial(incident: Incident, where: str, psaps_behind: int) -> str:
         tried = _TRIED[str(numbers["kind"])]
         said = f"{of} {tried} {where} failed since {since} ({float(numbers['loss']):.0%})"
     return f"{said}; {psaps_behind} PSAPs are {_BEHIND.get(incident.scope, 'concerned')}."
+
+
+def _variant(incident: Incident, where: str, psaps_behind: int) -> str:
+    """Calls of one kind, which only our own responder is asked for."""
+    numbers, since = incident.evidence, clock(incident.first_failure_at)
+    said = f"Calls {where} of the kind {numbers['check']} fail since {since}; other calls pass"
+    return f"{said}; {psaps_behind} PSAPs are behind it. Seen: {numbers['why']}."
 
 
 def _where(incident: Incident) -> str:

@@ -11,14 +11,18 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from psapwatch.config import build
 from psapwatch.config.errors import ConfigError
 from psapwatch.config.explain import did_you_mean
 from psapwatch.config.models import FirewallModel, SourceModel, WindowModel
 from psapwatch.config.pieces import Parts, Piece
 from psapwatch.config.psap_rules import PSAP_RULES, attributes_of, path_keys
-from psapwatch.duration import print_duration
+from psapwatch.duration import print_duration as show
 from psapwatch.endpoint import PortRange
 from psapwatch.net.srtp import MISSING, is_available
+
+ANSWERED_LATE_S: Final = 2.0
+"""Patience that a call needs beyond the delay which it asks for."""
 
 Errors = Iterator[ConfigError]
 
@@ -77,9 +81,7 @@ def _checks(parts: Parts) -> Errors:
     for piece in parts.checks:
         when, settings = piece.model.when, piece.model.settings
         if when.give_up_after and when.give_up_after > when.every:
-            message = (
-                f"must be at most every ({print_duration(when.every)}): never two attempts at once"
-            )
+            message = f"must be at most every ({show(when.every)}): never two attempts at once"
             yield piece.error(message, "give_up_after")
         if not parts.complete:
             continue
@@ -95,16 +97,23 @@ def _checks(parts: Parts) -> Errors:
             yield piece.error("no firewall has a control with a source", "on")
 
 
-def _paddings(parts: Parts) -> Errors:
-    """Padding means nothing to a PSAP, and only our own responders are there to be tried on."""
+def _on_ours(parts: Parts) -> Errors:
+    """Padding and delay mean nothing to a PSAP: only our own responders are there to be tried."""
     for piece in parts.checks:
         when, settings = piece.model.when, piece.model.settings
-        if not getattr(settings, "padding", False):
-            continue
-        if when.on == "psaps":
-            yield piece.error("is for checks on: reference or on: control", "padding")
-        if settings.location:
+        for key in ("padding", "answer_after"):
+            if getattr(settings, key, False) and when.on == "psaps":
+                yield piece.error("is for checks on: reference or on: control", key)
+        if getattr(settings, "padding", False) and settings.location:
             yield piece.error("takes the location's place; one of the two", "padding")
+        late_s = getattr(settings, "answer_after", 0.0)
+        patience_s = when.give_up_after or build.GIVE_UP_AFTER_S[settings.kind]
+        if late_s and late_s + ANSWERED_LATE_S > patience_s:
+            yield piece.error(
+                f"{show(patience_s)} is too soon: the answer is asked for after {show(late_s)}; "
+                f"at least {show(late_s + ANSWERED_LATE_S)}",
+                "give_up_after",
+            )
 
 
 def _secured_media(parts: Parts) -> Errors:
@@ -194,7 +203,7 @@ _RULES: Final[tuple[Callable[[Parts], Errors], ...]] = (
     _sources,
     _controls,
     _checks,
-    _paddings,
+    _on_ours,
     _secured_media,
     _windows,
     _sinks,

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from psapwatch.duration import Duration
 from psapwatch.endpoint import CONTROL, REFERENCE, Path
 from psapwatch.evidence import Evidence
 from psapwatch.location import (
@@ -28,7 +29,7 @@ from psapwatch.sip.digest import Digest
 from psapwatch.sip.machine import Machine
 from psapwatch.sip.media_call import HOLD_S, MediaCall
 from psapwatch.sip.offer import build_offer
-from psapwatch.sip.request import invite
+from psapwatch.sip.request import ANSWER_AFTER_MAX_S, invite
 from psapwatch.sip.sdes import KEY_OCTETS, PLAIN, SECURED, Cipher
 from psapwatch.sip.uri import BadUri, parse_uri
 from psapwatch.world import World
@@ -68,6 +69,13 @@ class CallSettings(BaseModel):
         description="send padding of a location's size instead; to a reference or control only",
     )
 
+    answer_after: Duration = Field(
+        0.0,
+        le=ANSWER_AFTER_MAX_S,
+        description="ask our own responder to answer so late, in whole seconds; to a reference or "
+        "control only",
+    )
+
     async def run(self, world: World, path: Path, errand: Errand) -> Evidence:
         """Place one test call along the path, end it, and return what was seen."""
         return await attempt(world, path, errand, self._machine, with_media=self.media)
@@ -101,7 +109,8 @@ class CallSettings(BaseModel):
         offer = build_offer(host, port, int(setting.token(4), 16), key=key)
         place = self._place(setting)
         if place is None:
-            return _Content(Message("application/sdp", offer, ()), None)
+            late_s = int(self.answer_after) if _is_ours(setting) else 0
+            return _Content(Message("application/sdp", offer, ()), None, late_s)
         sender = setting.caller.from_uri
         try:
             domain = parse_uri(sender).host or host
@@ -141,6 +150,7 @@ class _Content:
 
     message: Message
     place: Point | None
+    answer_after_s: int = 0
 
 
 def _call(setting: Setting, content: _Content, hold_s: float, profile: str) -> Call:
@@ -149,7 +159,13 @@ def _call(setting: Setting, content: _Content, hold_s: float, profile: str) -> C
     give_up_after_s = setting.errand.check.give_up_after_s
     return Call(
         invite(
-            caller, setting.branch(), routes, message.body, message.content_type, message.headers
+            caller,
+            setting.branch(),
+            routes,
+            message.body,
+            message.content_type,
+            message.headers,
+            answer_after_s=content.answer_after_s,
         ),
         caller,
         peer=setting.peer,

@@ -74,7 +74,7 @@ class ExpectedModel(Strict):
 
     alert: Text | list[Text] = Field(description="alertname; one of these where it is a list")
     severity: Literal["page", "ticket", "either"] = Field("page", description="page or ticket")
-    scope: Text = Field(description="firewall, psap, path, vantage or an attribute's name")
+    scope: Text = Field("", description="firewall, psap, path or an attribute's name, if any")
     member: Text | None = Field(None, description="which one; any when left out")
     cause: list[CauseName] = Field(default_factory=list, description="one of these; any when empty")
     after: Duration = Field(0.0, description="what the times below count from, after the quiet")

@@ -7,12 +7,13 @@ RFC 6881 ED-78: a text part names the PSAP, the service and the location.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from psapwatch.endpoint import Address, TransportName
 from psapwatch.sip.answering_script import MANGLES, REASONS, SDP_EDITS, Body, Step
 from psapwatch.sip.offer import build_answer
+from psapwatch.sip.request import ANSWER_AFTER, ANSWER_AFTER_MAX_S
 from psapwatch.sip.saw import SAW, Saw
 from psapwatch.sip.server_transaction import Heard, ServerTransaction
 
@@ -173,3 +174,12 @@ def _request(
         "Content-Length: 0\r\n\r\n",
     ]
     return "\r\n".join(lines).encode()
+
+
+def delayed(steps: tuple[Step, ...], request: Heard) -> tuple[Step, ...]:
+    """The steps as late as the caller asks for (``ANSWER_AFTER``), with a 100 at once."""
+    asked = request.first(ANSWER_AFTER.lower())
+    if not (steps and asked.isdecimal() and len(asked) <= len(str(ANSWER_AFTER_MAX_S))):
+        return steps
+    late_s = min(int(asked), ANSWER_AFTER_MAX_S)
+    return (Step(100), *(replace(step, at_s=step.at_s + late_s) for step in steps))

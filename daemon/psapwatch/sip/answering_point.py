@@ -14,10 +14,10 @@ from typing import Final
 
 from psapwatch.endpoint import Address, TransportName
 from psapwatch.rtp.mirror import Packet
+from psapwatch.sip import answering_message as say
 from psapwatch.sip.answering_asks import Asks
 from psapwatch.sip.answering_dialog import Dialog, Kept, Seen, Timers
 from psapwatch.sip.answering_media import Door, Mirrors
-from psapwatch.sip.answering_message import Answerer, bye, callback, next_hop, response, seen_as
 from psapwatch.sip.answering_script import Script, Step
 from psapwatch.sip.guard import TEST_URN
 from psapwatch.sip.sdes import MakeCipher
@@ -39,11 +39,8 @@ TRANSACTIONS_MAX: Final = 10_000
 UNANSWERED_S: Final = 180.0
 """A request that the script never answers is forgotten after this (timer C)."""
 
-_REFUSED: Final = Step(404)
-_NO_DIALOG: Final = Step(481)
-_EXPIRED: Final = Step(487)
-_NO_REINVITE: Final = Step(488)
-_NO_METHOD: Final = Step(405)
+_REFUSED, _NO_DIALOG, _EXPIRED = Step(404), Step(481), Step(487)
+_NO_REINVITE, _NO_METHOD = Step(488), Step(405)
 
 
 class AnsweringPoint:
@@ -60,7 +57,9 @@ class AnsweringPoint:
         location: str = "",
     ) -> None:
         self.script = script
-        self.answerer = Answerer(name, address, media or Address(address.host, 30_000), location)
+        self.answerer = say.Answerer(
+            name, address, media or Address(address.host, 30_000), location
+        )
         self.log: deque[Seen] = deque(maxlen=LOG_MAX)
         self.unreadable = 0
         self.tells_what_it_saw = False
@@ -117,7 +116,7 @@ class AnsweringPoint:
             return
         transaction = ServerTransaction(request, source, reliable=transport != "udp")
         if self.tells_what_it_saw:
-            transaction.note = seen_as(request, len(octets), source, transport, dscp)
+            transaction.note = say.seen_as(request, len(octets), source, transport, dscp)
         self._transactions[request.key] = transaction
         self._serve(transaction, transport, now)
         if not transaction.is_answered:
@@ -188,7 +187,7 @@ class AnsweringPoint:
         if refusal is not None:
             self._respond(transaction, refusal, transport, now)
             return
-        self._play(transaction, script.invite, transport, now)
+        self._play(transaction, say.delayed(script.invite, request), transport, now)
         expires = request.first("expires")
         if script.minds_expires and script.invite and expires.isdecimal():
             self._later(
@@ -269,7 +268,7 @@ class AnsweringPoint:
         has_media = is_accepted and step.body not in ("none", "text")
         offer, source = transaction.request.body, transaction.source
         opened = self._mirrors.open(self.answerer, offer) if has_media else None
-        octets = response(opened or self.answerer, transaction, step, tag)
+        octets = say.response(opened or self.answerer, transaction, step, tag)
         out = octets if step.unruly else transaction.take(what, octets)
         self._put(out, transaction.source, elsewhere=step.elsewhere)
         if what is not Input.PROVISIONAL and not was_answered:
@@ -323,18 +322,18 @@ class AnsweringPoint:
         media = self._mirrors.counts(dialog.key) if self.tells_what_it_saw else None
         self._end(dialog, now)
         invite, transport = dialog.transaction.request, dialog.transport
-        octets = bye(self.answerer, invite, dialog.tag, transport, self._branch(), media)
-        to = next_hop(invite, dialog.transaction.source, transport)
+        octets = say.bye(self.answerer, invite, dialog.tag, transport, self._branch(), media)
+        to = say.next_hop(invite, dialog.transaction.source, transport)
         self._asks.ask(octets, to, reliable=dialog.transaction.reliable, now=now)
 
     def _call_back(
         self, transaction: ServerTransaction, transport: TransportName, now: float
     ) -> None:
         invite = transaction.request
-        octets = callback(
+        octets = say.callback(
             self.answerer, invite, self._tag(), self._tag(), transport, self._branch()
         )
-        to = next_hop(invite, transaction.source, transport)
+        to = say.next_hop(invite, transaction.source, transport)
         self._asks.ask(octets, to, reliable=transaction.reliable, now=now)
 
     def _branch(self) -> str:

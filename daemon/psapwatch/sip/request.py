@@ -20,6 +20,10 @@ MAX_FORWARDS: Final = 70
 INVITE_EXPIRES_S: Final = 5
 """The far side itself ends an unanswered test after this (RFC 3261 13.3.1), even if we died."""
 
+ANSWER_AFTER: Final = "Psapwatch-Answer-After"
+"""A header of ours: the whole seconds after which our own responder is to answer a call."""
+ANSWER_AFTER_MAX_S: Final = 120
+
 _CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization"})
 _OF_THE_TRANSACTION: Final = frozenset({"via", "max-forwards", "route", "from", "call-id"})
 _METHOD_PARAM: Final = re.compile(r";method=[^;?]*", re.IGNORECASE)
@@ -100,13 +104,20 @@ def invite(
     body: bytes,
     content_type: str,
     extra: Headers = (),
+    *,
+    answer_after_s: int = 0,
 ) -> Request:
-    """The test INVITE (RFC 6881 15, ED-62): the URN as Request-URI and To, the way as Route."""
+    """The test INVITE (RFC 6881 15, ED-62): the URN as Request-URI and To, the way as Route.
+
+    ``answer_after_s`` asks a responder of our own to answer so late; others ignore the header.
+    """
+    if answer_after_s:
+        extra = (*extra, (ANSWER_AFTER, str(answer_after_s)))
     more = (
         ("Contact", f"<{caller.contact}>"),
         ("Allow", ALLOW),
         ("Accept", "application/sdp, text/plain, multipart/mixed"),
-        ("Expires", str(INVITE_EXPIRES_S)),
+        ("Expires", str(INVITE_EXPIRES_S + answer_after_s)),
         ("Subject", "automated 911 path test, no caller"),
         ("User-Agent", USER_AGENT),
         ("Content-Type", content_type),
