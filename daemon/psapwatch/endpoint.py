@@ -133,6 +133,8 @@ class Psap:
     expected_name: str | None = None
     alternates: tuple[str, ...] = ()
     location: tuple[float, float] | None = None
+    civic: tuple[tuple[str, str], ...] = ()
+    """Elements of a civic address, which test calls carry in place of the point."""
 
 
 @dataclass(frozen=True, slots=True)

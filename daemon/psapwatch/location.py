@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
+from html import escape, unescape
 from typing import Final, Literal
 
 RETENTION_S: Final = 86_400.0
@@ -39,7 +39,7 @@ _ENVELOPE: Final = """\
 </gp:usage-rules>
 <gp:method>Manual</gp:method>
 </gp:geopriv>
-<dm:deviceID>{device}</dm:deviceID>{note}
+<dm:deviceID>{device}</dm:deviceID>
 <dm:timestamp>{written}</dm:timestamp>
 </dm:device>
 </presence>
@@ -51,6 +51,9 @@ _POS: Final = re.compile(
     rb"(-?\d{1,3}(?:\.\d{1,12})?)[\s<]"
 )
 _SPOKEN: Final = re.compile(r"(-?\d{1,2}\.\d{3,12})\s*[,;\s]\s*(-?\d{1,3}\.\d{3,12})")
+_ELEMENT: Final = re.compile(
+    rb"<(?:[\w.-]+:)?(country|[A-Z][A-Z0-9]{1,9})(?:\s[^<>]{0,200})?>\s{0,20}([^<]{1,200}?)\s{0,20}</"
+)
 _ECHOES_MAX: Final = 8
 
 Sameness = Literal["", "same", "other"]
@@ -75,6 +78,9 @@ class Civic:
     parts: tuple[tuple[str, str], ...]
 
 
+Place = Point | Civic
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A body with its type, and the headers that speak of it."""
@@ -84,35 +90,24 @@ class Message:
     headers: tuple[tuple[str, str], ...]
 
 
-def pidf_lo(place: Point | Civic, *, entity: str, device: str, at: float, pad_to: int = 0) -> bytes:
+def pidf_lo(place: Place, *, entity: str, device: str, at: float) -> bytes:
     """Write the presence document that says where we are.
 
-    ``entity`` is who we are (a URI), ``device`` 32 hex digits, ``at`` Unix seconds. ``pad_to``
-    makes a large variant: a note fills it up to so many octets, to tell size from content.
+    ``entity`` is who we are (a URI), ``device`` 32 hex digits, ``at`` Unix seconds.
 
     Raises:
         ValueError: a civic element that RFC 5139 does not know.
     """
     prefix, namespace = _GML if isinstance(place, Point) else _CA
-
-    def written(note: str) -> bytes:
-        return _ENVELOPE.format(
-            prefix=prefix,
-            namespace=namespace,
-            entity=escape(entity),
-            place=_point(place) if isinstance(place, Point) else _civic(place),
-            expires=_stamp(at + RETENTION_S),
-            device=_urn(device),
-            note=note,
-            written=_stamp(at),
-        ).encode()
-
-    document = written("")
-    missing = pad_to - len(document)
-    if missing <= 0:
-        return document
-    opening, closing = "\n<dm:note>", "</dm:note>"
-    return written(f"{opening}{'.' * max(0, missing - len(opening + closing))}{closing}")
+    return _ENVELOPE.format(
+        prefix=prefix,
+        namespace=namespace,
+        entity=escape(entity),
+        place=_point(place) if isinstance(place, Point) else _civic(place),
+        expires=_stamp(at + RETENTION_S),
+        device=_urn(device),
+        written=_stamp(at),
+    ).encode()
 
 
 def with_location(sdp: bytes, document: bytes, *, identity: str, token: str) -> Message:
@@ -168,15 +163,29 @@ def call_identifiers(identity: str, token: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-def sameness(place: Point, document: bytes, text: str) -> Sameness:
+def sameness(place: Place, document: bytes, text: str) -> Sameness:
     """Compare what an answer says of our location with where we said we are.
 
-    ``document`` is its PIDF-LO, ``text`` its readable part; "" where neither holds a position.
+    ``document`` is its PIDF-LO, ``text`` its readable part; "" where neither says where that is.
+    A civic address is compared in the elements that come back.
     """
+    if isinstance(place, Civic):
+        return _civic_sameness(place, document)
     found = list(_positions(document, text))
     if not found:
         return ""
     return "same" if any(_is_near(place, other) for other in found) else "other"
+
+
+def _civic_sameness(place: Civic, document: bytes) -> Sameness:
+    said = {
+        name.decode(): unescape(value.decode(errors="replace"))
+        for name, value in _ELEMENT.findall(document)
+    }
+    both = [(value, said[name]) for name, value in place.parts if name in said]
+    if not both:
+        return ""
+    return "same" if all(ours.casefold() == theirs.casefold() for ours, theirs in both) else "other"
 
 
 def _positions(document: bytes, text: str) -> Iterator[Point]:

@@ -64,7 +64,11 @@ async def main(settings: dict[str, Any]) -> None:
     ports = PortRange(*settings["rtp_ports"])
     source = Source(settings["source"], rtp_ports=ports, dscp=settings["dscp"])
     psap = Psap(
-        settings["psap"], "Bench", agreement=Agreement("lab"), location=settings["location"]
+        settings["psap"],
+        "Bench",
+        agreement=Agreement("lab"),
+        location=settings["location"],
+        civic=tuple((name, value) for name, value in settings["civic"]),
     )
     path = Path(
         psap, "p", "here", Firewall("fw", (source,)), settings["uri"], settings["transport"]

@@ -195,11 +195,21 @@ def test_through_a_record_routing_proxy(bench: Bench, kamailio: Callable[..., Ka
     assert calls_left(peer) == 0
 
 
-def test_tshark_reads_the_location(bench: Bench, capture: Callable[..., Capture]) -> None:
+@pytest.mark.parametrize(
+    ("civic", "mark"),
+    [
+        ({}, "<gml:pos>"),
+        ({"country": "US", "A1": "MA", "A3": "Boston", "RD": "Test", "PC": "02108"}, "<ca:A3>"),
+    ],
+    ids=["point", "civic"],
+)
+def test_tshark_reads_the_location(
+    bench: Bench, capture: Callable[..., Capture], civic: dict[str, str], mark: str
+) -> None:
     """Over TCP: two parts, the document valid by its schemas, and the header that names it."""
     peer = start_answering(bench, transport="tcp")
     captured = capture([peer.port])
-    [called] = place_calls(peer, call={"location": True}, location=BOSTON)
+    [called] = place_calls(peer, call={"location": True}, location=BOSTON, civic=civic)
     seen = captured.stop()
     assert called.outcome == "pass"
     [invite] = [message for message in seen if message.method == "INVITE"]
@@ -212,7 +222,7 @@ def test_tshark_reads_the_location(bench: Bench, capture: Callable[..., Capture]
     ).stdout  # fmt: skip
     assert "application/sdp" in shown
     assert "application/pidf+xml" in shown
-    assert "<gml:pos>" in shown
+    assert mark in shown
     assert "audio" in shown
     document = called.invite.partition(b"<?xml")[2].partition(b"</presence>")[0]
     schema = xmlschema.XMLSchema(str(SCHEMAS / "pidf.xsd"), build=False)

@@ -177,6 +177,7 @@ def psap(model: PsapModel) -> Psap:
         expected_name=model.expect.name if model.expect else None,
         alternates=tuple(model.expect.alternates) if model.expect else (),
         location=(model.location.lat, model.location.lon) if model.location else None,
+        civic=tuple(model.location.civic.items()) if model.location else (),
     )
 
 

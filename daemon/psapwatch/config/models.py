@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from psapwatch.config.words import (
     AttributeName,
+    CivicAddress,
     Id,
     Listen,
     Moment,
@@ -219,6 +220,10 @@ class LocationModel(Strict):
 
     lat: float = Field(ge=-90, le=90, allow_inf_nan=False, description="degrees north, WGS 84")
     lon: float = Field(ge=-180, le=180, allow_inf_nan=False, description="degrees east, WGS 84")
+    civic: CivicAddress = Field(
+        default_factory=dict,
+        description="civic address, sent in place of the point: elements of RFC 5139",
+    )
 
 
 class PathModel(Strict):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, cast, get_args
 from pydantic import AfterValidator, PlainValidator
 
 from psapwatch.endpoint import Address, PortRange, TransportName
+from psapwatch.location import CIVIC
 from psapwatch.sip.uri import BadUri, Uri, parse_uri
 
 PORT_MAX: Final = 65_535
@@ -24,6 +25,7 @@ RESERVED_SCOPES: Final = frozenset(
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _ATTRIBUTE: Final = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 _PORTS: Final = re.compile(r"([0-9]{1,5})-([0-9]{1,5})", re.ASCII)
+_COUNTRY: Final = re.compile(r"[A-Z]{2}")
 _TURN: Final = re.compile(r"([0-9]{1,3})/([0-9]{1,3})", re.ASCII)
 _LISTEN: Final = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+)):([0-9]{1,5})", re.ASCII)
 _EXAMPLE: Final = "sip:psap.example.gov;transport=tcp"
@@ -58,6 +60,19 @@ def _attribute(text: str) -> str:
     if not _ATTRIBUTE.fullmatch(text):
         raise _wrong(f"{text[:40]!r} cannot name an attribute; lower-case letters, digits and '_'")
     return text
+
+
+def _civic_element(text: str) -> str:
+    if text not in CIVIC:
+        raise _wrong(f"{text[:20]!r} is no civic element of RFC 5139, such as A3, RD, HNO, PC")
+    return text
+
+
+def _civic_address(address: dict[str, str]) -> dict[str, str]:
+    country = address.get("country", "US")
+    if not _COUNTRY.fullmatch(country):
+        raise _wrong(f"country: {country[:20]!r} is no code of two capital letters, such as US")
+    return address
 
 
 def _ports(text: str) -> PortRange:
@@ -183,6 +198,8 @@ def _written(read: Callable[[str], Any], what: str) -> PlainValidator:
 Text = Annotated[str, AfterValidator(_text)]
 Id = Annotated[str, AfterValidator(_identifier)]
 AttributeName = Annotated[str, AfterValidator(_attribute)]
+CivicElement = Annotated[str, AfterValidator(_civic_element)]
+CivicAddress = Annotated[dict[CivicElement, Text], AfterValidator(_civic_address)]
 Numeric = Annotated[str, AfterValidator(parse_address)]
 SipUri = Annotated[str, AfterValidator(_sip_uri)]
 Ports = Annotated[PortRange, _written(_ports, "LOW-HIGH, such as 20000-29999")]
@@ -198,6 +215,7 @@ WRITTEN_AS: Final = tuple(
     for kind, words in (
         (Id, "id"),
         (AttributeName, "attribute name"),
+        (CivicElement, "civic element"),
         (Numeric, "numeric address"),
         (SipUri, "sip: or sips: URI"),
         (Ports, "LOW-HIGH"),

@@ -14,7 +14,9 @@ from psapwatch.endpoint import CONTROL, REFERENCE, Path
 from psapwatch.evidence import Evidence
 from psapwatch.location import (
     NOWHERE,
+    Civic,
     Message,
+    Place,
     Point,
     call_identifiers,
     pidf_lo,
@@ -125,19 +127,21 @@ class CallSettings(BaseModel):
             return _Content(with_padding(offer, full, token=setting.token(8)), None)
         return _Content(full, place)
 
-    def _place(self, setting: Setting) -> Point | None:
+    def _place(self, setting: Setting) -> Place | None:
         """Where the call says it is; None where it carries SDP alone.
 
         With a location it is too long for one datagram, and RFC 3261 18.1.1 wants a stream: only
         our own responders get it over UDP, in fragments, to learn whether those pass.
         """
-        is_ours, where = _is_ours(setting), setting.path.psap.location
+        psap, is_ours = setting.path.psap, _is_ours(setting)
         is_allowed = is_ours or (setting.reliable and not self.padding)
         if not (self.location or self.padding) or not is_allowed:
             return None
-        if where is None:
+        if psap.civic:
+            return Civic(psap.civic)
+        if psap.location is None:
             return NOWHERE if is_ours else None
-        return Point(*where)
+        return Point(*psap.location)
 
 
 def _is_ours(setting: Setting) -> bool:
@@ -149,7 +153,7 @@ class _Content:
     """What an INVITE carries, and the place that it names."""
 
     message: Message
-    place: Point | None
+    place: Place | None
     answer_after_s: int = 0
 
 

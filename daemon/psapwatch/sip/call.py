@@ -14,7 +14,7 @@ from typing import Final
 
 from psapwatch.endpoint import Address
 from psapwatch.evidence import Fact, Kind, Observation
-from psapwatch.location import Point, sameness
+from psapwatch.location import Place, sameness
 from psapwatch.sip.digest import Digest
 from psapwatch.sip.incoming import Incoming
 from psapwatch.sip.invitation import Invitation
@@ -49,7 +49,7 @@ class CallPlan:
     """How long an answered call may stay up waiting for the far side's BYE; 0: our BYE at once."""
     provisionals_allowed: frozenset[int] = frozenset({100})
     """100, and what the supervised first call recorded; any other looks like a ringing phone."""
-    place: Point | None = None
+    place: Place | None = None
     """Where the INVITE says we are, to compare with what the answer reads back."""
     profile: str = PLAIN
     """Of the media that is offered."""
