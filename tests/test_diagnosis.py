@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psapwatch.baseline import Baseline
-from psapwatch.diagnosis import Case, diagnose
+from psapwatch.diagnosis import RULES, Case, Rule, diagnose
 from psapwatch.evidence import Evidence, Fact, Kind, Observation
 from psapwatch.responses import meaning_of
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
@@ -302,3 +302,30 @@ def test_total_and_deterministic(kinds: list[Kind], codes: list[int]) -> None:
     first = _judge(*seen)
     assert first == _judge(*seen)
     assert first.why
+
+
+_ANYTHING: dict[str, Fact] = {
+    "after_s": 4.0, "code": 200, "count": 9, "detail": "", "echoed": 0, "ended_after_s": 5.0,
+    "ended_by": "us", "errno": "EHOSTUNREACH", "error": "reset", "family": 4, "far_heard": None,
+    "far_told": None, "from_peer": True, "icmp_type": 3, "late": True, "method": "OPTIONS",
+    "name": "psap.example.gov", "offender": "192.0.2.1", "rejected": "", "sent": 10,
+    "text": "Another PSAP", "what": "refused", "why": "ringing",
+}  # fmt: skip
+"""Facts with which every kind of observation is trouble, and no response is a final in time."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [pytest.param(kind, rule, id=rule.__name__) for kind, rule in RULES if kind is not None],
+)
+def test_a_rule_finds_only_in_what_it_speaks_of(kind: Kind, rule: Rule) -> None:
+    """A rule that is not asked without its kind finds nothing without it, and something with it."""
+
+    def found(kinds: list[Kind]) -> bool:
+        seen = tuple(Observation(each, 0.1, _ANYTHING) for each in kinds)
+        names = ("a", "ma-boston", "east", "fw", "udp", "check", "call", "leg", "192.0.2.10", "c")
+        evidence = Evidence(*names, 1.7e9, 1.0, seen)  # type: ignore[arg-type]
+        return rule(Case(evidence, expected_name="Boston")) is not None
+
+    assert found([kind, Kind.ANSWER])  # a 2xx that repeats tells of a lost ACK only once it was one
+    assert not found([each for each in Kind if each is not kind])

@@ -65,7 +65,7 @@ LAYERS: Final = {
         "wanted",
         "wording",
     },
-    "L0 words": {"endpoint", "evidence", "verdict"},
+    "L0 words": {"endpoint", "evidence", "frozen", "verdict"},
 }
 """Where each module and package of psapwatch stands, from the top down."""
 

@@ -10,7 +10,6 @@ from psapwatch.detection import State
 from psapwatch.endpoint import Check, Path
 from psapwatch.evidence import Evidence
 from psapwatch.incident import Incident
-from psapwatch.phases import phases_of
 from psapwatch.store.store import Store
 from psapwatch.verdict import Verdict
 from psapwatch.web.view import CheckRow, MaintenanceRow, PathRow
@@ -58,21 +57,29 @@ class Board:
             row.checks = {name: row.checks[name] for name in row.checks if (key, name) in wanted}
         self._kept = kept
 
-    def take(self, path: Path, check: Check, evidence: Evidence, verdict: Verdict) -> None:
-        """Show the latest attempt of a check."""
+    def take(
+        self,
+        path: Path,
+        check: Check,
+        evidence: Evidence,
+        verdict: Verdict,
+        response_s: float | None,
+    ) -> None:
+        """Show the latest attempt of a check; ``response_s`` where a final response came."""
         row = self._kept.get(path.key)
-        if row is None or check.name not in row.checks:
+        before = row.checks.get(check.name) if row is not None else None
+        if row is None or before is None:
             return
         passed = verdict.passed
-        before = row.checks[check.name]
-        row.checks[check.name] = replace(
-            before,
+        row.checks[check.name] = CheckRow(
+            check=before.check,
+            state=before.state,
             outcome=verdict.outcome,
             cause=verdict.cause,
             why=verdict.why,
             last_attempt_at=evidence.started_at,
             last_pass_at=evidence.started_at if passed else before.last_pass_at,
-            response_s=phases_of(evidence).get("final"),
+            response_s=response_s,
             last_failure=evidence.attempt_id if verdict.failed else before.last_failure,
             last_pass=evidence.attempt_id if passed else before.last_pass,
         )

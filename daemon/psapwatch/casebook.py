@@ -72,6 +72,11 @@ class Casebook:
         found = (each.incident for each in self._open.values())
         return tuple(sorted(found, key=lambda incident: (incident.opened_at, incident.id)))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether any incident is open."""
+        return bool(self._open)
+
     def covering(self, path: Path) -> tuple[Scope, ...]:
         """The bigger scopes with an open incident that explain this path."""
         if not self._big:

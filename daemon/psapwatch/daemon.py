@@ -72,7 +72,8 @@ class Daemon:
     ) -> None:
         self.config, self.world, self.store = config, world, store
         self._shard, self._systemd = shard, systemd or Systemd()
-        self._log: FilteringBoundLogger = log or structlog.get_logger("psapwatch")
+        # Bound once: the proxy of ``get_logger`` would make a logger for every attempt.
+        self._log: FilteringBoundLogger = (log or structlog.get_logger("psapwatch")).bind()
         loop = asyncio.get_running_loop()
         runs = self.runs
         self.casebook = Casebook(ground_of(config, shard), lambda: world.entropy.token(6))

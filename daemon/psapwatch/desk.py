@@ -212,8 +212,8 @@ class Desk:
         """Review the incidents if anything may have changed."""
         if self.sight.is_pending(wall):
             return  # whether we see at all is known in a moment
-        watched = self.casebook.open or self._failing or self._lossy
-        due = bool(watched) and wall - self._reviewed_at >= REVIEW_EVERY_S
+        is_watched = bool(self._failing) or self._lossy or self.casebook.is_open
+        due = is_watched and wall - self._reviewed_at >= REVIEW_EVERY_S
         if not (self._dirty or due or wall < self._reviewed_at):
             return
         self._dirty, self._reviewed_at = False, wall
@@ -274,11 +274,8 @@ class Desk:
         else:
             self._failing.discard(key)
         self._dirty = self._dirty or after.is_failing or before.is_failing
-        shown = (
-            "muted"
-            if after.is_failing and self._muted(path)
-            else best_leg(seen.legs.values()).state.value
-        )
+        is_muted = after.is_failing and self._muted(path)
+        shown = "muted" if is_muted else str(best_leg(seen.legs.values()).state)
         if shown != seen.shown:
             seen.shown = shown
             self._recorder.state(path, check.name, shown)
@@ -325,7 +322,7 @@ class Desk:
             self._recorder.baseline(path, check.name, seen.baseline, wall)
 
     def _certificate(self, path: Path, evidence: Evidence, wall: float) -> None:
-        shown = evidence.last(Kind.TLS_UP)
+        shown = evidence.last(Kind.TLS_UP) if path.transport == "tls" else None
         not_after = shown.get("not_after") if shown else None
         if not isinstance(not_after, int | float) or not not_after:
             return
@@ -338,8 +335,11 @@ class Desk:
 
 def best_leg(legs: Iterable[Standing]) -> Standing:
     """The leg that stands best; a path without any attempt yet is unknown."""
+    known = tuple(legs)
+    if len(known) == 1:
+        return known[0]
     rank = (State.UP, State.DEGRADED, State.UNKNOWN, State.SUSPECT, State.DOWN)
-    return min(legs, key=lambda leg: rank.index(leg.state), default=Standing())
+    return min(known, key=lambda leg: rank.index(leg.state), default=Standing())
 
 
 def prober_fault(error: BaseException) -> Verdict:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from psapwatch.frozen import frozen
 from psapwatch.verdict import Cause, Outcome, Verdict
 
 
@@ -37,7 +38,7 @@ class Thresholds:
     rise: int = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Standing:
     """How one leg stands under one check."""
 
@@ -81,8 +82,7 @@ def step(standing: Standing, verdict: Verdict, began_at: float, thresholds: Thre
     passes = standing.passes + 1
     up = State.DEGRADED if verdict.outcome is Outcome.DEGRADED else State.UP
     still_down = standing.state is State.DOWN and passes < thresholds.rise
-    return replace(
-        standing,
+    return Standing(
         state=State.DOWN if still_down else up,
         failures=0,
         passes=passes,

@@ -7,13 +7,14 @@ yields a differential cause (``invite_blocked`` and its like): those take a case
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from psapwatch import call_findings
 from psapwatch.baseline import NOTHING_KNOWN, Answerer, Baseline
 from psapwatch.call_findings import Finding
 from psapwatch.evidence import Evidence, Kind, Observation
+from psapwatch.frozen import frozen
 from psapwatch.responses import meaning_of
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 
@@ -29,7 +30,7 @@ REPEATS_ACK_LOST: Final = 3
 """2xx repeated this often after our ACK: the ACK does not arrive (13.3.1.4)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Case:
     """All that a verdict may rest on: an attempt's evidence, its baseline, who is expected."""
 
@@ -61,8 +62,9 @@ Rule = Callable[[Case], Finding | None]
 
 def diagnose(case: Case) -> Verdict:
     """Judge one case; every case gets exactly one verdict."""
-    for rule in RULES:
-        finding = rule(case)
+    seen = {each.kind for each in case.evidence.observations}
+    for speaks_of, rule in RULES:
+        finding = rule(case) if speaks_of is None or speaks_of in seen else None
         if finding is not None:
             outcome, cause, plane, why = finding
             return Verdict(outcome, cause, plane, why)
@@ -320,28 +322,29 @@ def _pass(case: Case) -> Finding | None:
     return Outcome.PASS, Cause.NONE, Plane.SIGNALLING, why
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    _not_tried,
-    _our_fault,
-    _unsafe,
-    _name,
-    _icmp,  # before _connect: an ICMP error names who rejects
-    _connect,
-    _tls,
-    _lost,
-    _forked,
-    _unreadable,  # before _silence: a broken answer is no silence
-    _silence,
-    _refused_credentials,
-    _response,
-    _misrouted,  # before _answer: another answering point's media say nothing of this one's
-    _answer,
-    _media,
-    _ack,
-    _teardown,
-    _elsewhere,
-    _rewritten,
-    _relocated,
-    _stranger,  # after all that says more of the same answer
-    _pass,
+RULES: Final[tuple[tuple[Kind | None, Rule], ...]] = (
+    (Kind.NOT_TRIED, _not_tried),
+    (Kind.LOCAL_ERROR, _our_fault),
+    (Kind.UNSAFE, _unsafe),
+    (Kind.NAME_ERROR, _name),
+    (Kind.ICMP, _icmp),  # before _connect: an ICMP error names who rejects
+    (Kind.CONNECT_FAILED, _connect),
+    (Kind.TLS_FAILED, _tls),
+    (Kind.CONNECTION_LOST, _lost),
+    (Kind.FORKED, _forked),
+    (Kind.MALFORMED, _unreadable),  # before _silence: a broken answer is no silence
+    (Kind.SILENT, _silence),
+    (None, _refused_credentials),
+    (None, _response),
+    (Kind.ANSWER, _misrouted),  # before _answer: the media of another say nothing of this one's
+    (Kind.ANSWER, _answer),
+    (Kind.MEDIA, _media),
+    (Kind.REPEATED, _ack),
+    (Kind.TEARDOWN_FAILED, _teardown),
+    (None, _elsewhere),
+    (None, _rewritten),
+    (None, _relocated),
+    (None, _stranger),  # after all that says more of the same answer
+    (None, _pass),
 )
+"""In order; and the kind of observation without which a rule finds nothing, and is not asked."""

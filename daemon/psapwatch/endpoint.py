@@ -7,7 +7,7 @@ Durations are seconds, URIs are strings exactly as written (RFC 3261 19.1), addr
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 TransportName = Literal["udp", "tcp", "tls"]
 On = Literal["psaps", "reference", "control"]
@@ -24,9 +24,11 @@ CALL_FLOOR_S: Final = 120.0
 """Never more often than this to one PSAP, over all paths and vantages (NENA i3 section 9)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """One transport address: a numeric IPv4 or IPv6 host and a port."""
+class Address(NamedTuple):
+    """One transport address: a numeric IPv4 or IPv6 host and a port.
+
+    A tuple: it is the key of most look-ups that a packet needs.
+    """
 
     host: str
     port: int
@@ -37,7 +39,8 @@ class Address:
         return ":" in self.host
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if self.is_v6 else f"{self.host}:{self.port}"
+        host, port = self
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +157,11 @@ class Path:
     source: Source | None = None
     tls: Tls | None = None
     auth: Credentials | None = None
+    key: str = field(init=False, repr=False, compare=False)
+    """``psap/path``: unique in a configuration, used in stores, logs and URLs."""
 
-    @property
-    def key(self) -> str:
-        """``psap/path``: unique in a configuration, used in stores, logs and URLs."""
-        return f"{self.psap.id}/{self.id}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", f"{self.psap.id}/{self.id}")
 
     @property
     def target(self) -> str:
@@ -181,11 +184,11 @@ class Check:
     settings: Any
     on: On = "psaps"
     flow: FlowKind = "fresh"
+    is_call: bool = field(init=False, repr=False, compare=False)
+    """Whether this check sends INVITE."""
 
-    @property
-    def is_call(self) -> bool:
-        """Whether this check sends INVITE."""
-        return bool(self.settings.kind == "call")
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_call", self.settings.kind == "call")
 
 
 @dataclass(frozen=True, slots=True)

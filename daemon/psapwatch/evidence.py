@@ -9,12 +9,13 @@ by later and better rules. Moments are seconds since the attempt began, on the l
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import field
 from enum import StrEnum
 from typing import Any, Final, Literal
 
 from psapwatch.endpoint import TransportName
+from psapwatch.frozen import frozen
 
 EVIDENCE_VERSION: Final = 1
 
@@ -54,7 +55,7 @@ class Kind(StrEnum):
     MEDIA = "media"  # sent, echoed, forward_lost, reverse_lost, rtt_s, jitter_s, ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Observation:
     """One thing seen: its kind, when (seconds since the attempt began) and the facts."""
 
@@ -70,7 +71,7 @@ class Observation:
         return self.facts.get(name, default)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Packet:
     """One message as it crossed the socket, for the ladder and the transcript."""
 
@@ -80,7 +81,7 @@ class Packet:
     octets: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Evidence:
     """Everything one attempt saw, and which attempt it was."""
 
@@ -122,14 +123,22 @@ class Evidence:
 def to_json(evidence: Evidence) -> dict[str, Any]:
     """Evidence as JSON-ready data; octets in base64. Redact the transcript before."""
     plain: dict[str, Any] = {name: getattr(evidence, name) for name in _SCALARS}
-    plain["observations"] = [
-        [seen.kind, seen.at_s, dict(seen.facts)] for seen in evidence.observations
-    ]
-    plain["transcript"] = [
-        [packet.at_s, packet.way, packet.peer, base64.b64encode(packet.octets).decode("ascii")]
-        for packet in evidence.transcript
-    ]
+    plain["observations"] = plain_observations(evidence)
+    plain["transcript"] = plain_transcript(evidence.transcript)
     return plain
+
+
+def plain_observations(evidence: Evidence) -> list[list[Any]]:
+    """The observations as ``to_json`` has them."""
+    return [[seen.kind, seen.at_s, dict(seen.facts)] for seen in evidence.observations]
+
+
+def plain_transcript(packets: Iterable[Packet]) -> list[list[Any]]:
+    """The packets as ``to_json`` has them."""
+    return [
+        [packet.at_s, packet.way, packet.peer, base64.b64encode(packet.octets).decode("ascii")]
+        for packet in packets
+    ]
 
 
 def from_json(plain: Mapping[str, Any]) -> Evidence:

@@ -217,6 +217,18 @@ class Family(Collector, Generic[ChildT]):
         return Metric(self._metric_name(), self.row.about, self.row.kind)
 
 
+class Children(dict[str, ChildT]):
+    """The children of a family by their last label value, made as they are asked for."""
+
+    def __init__(self, family: Family[ChildT], labels: tuple[str, ...]) -> None:
+        super().__init__()
+        self._family, self._labels = family, labels
+
+    def __missing__(self, value: str) -> ChildT:
+        child = self[value] = self._family.at(*self._labels, value)
+        return child
+
+
 AnyFamily = Family[Series] | Family[Buckets]
 
 

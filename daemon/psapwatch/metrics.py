@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import product
 from typing import Final
@@ -23,6 +24,7 @@ from psapwatch.exposition import (
     TEXT,
     AnyFamily,
     Buckets,
+    Children,
     Family,
     Series,
     collected,
@@ -43,6 +45,17 @@ CLOSED_INCIDENTS_MAX: Final = 1_000
 _KNOWN_CODES: Final = frozenset(str(code) for code in range(100, 700))
 
 
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What every attempt of one check through one firewall moves, looked up once."""
+
+    causes: Children[Series]
+    phases: Children[Buckets]
+    responses: Children[Series]
+    sends: Series
+    retransmissions: Series
+
+
 class Metrics:
     """Every metric of psapwatch; ``watch``, the sinks and the daemon call it as things happen."""
 
@@ -61,6 +74,7 @@ class Metrics:
         self._series: dict[names.Row, Family[Series]] = {}
         self._histograms: dict[names.Row, Family[Buckets]] = {}
         self._paths = PathMetrics(self.registry)
+        self._counts: dict[tuple[str, str], _Counts] = {}
         self._families: list[AnyFamily] = []
         """In the order of exposition, which is the order of registration."""
         for row in names.CONTRACT:
@@ -72,6 +86,9 @@ class Metrics:
             else:
                 family = self._series[row] = series(row, self.registry)
             self._families.append(family)
+        self._late = {
+            row: self._histograms[row].at() for row in (names.SCHEDULE_DELAY, names.LOOP_DELAY)
+        }
         self._process = ProcessCollector(registry=self.registry)
         build = (version("psapwatch"), platform.python_version(), vantage)
         self._series[names.BUILD_INFO].at(*build).set(1)
@@ -83,6 +100,7 @@ class Metrics:
     ) -> None:
         """Take over a configuration, also on reload: what stays keeps its counts."""
         self._paths.configure(paths, checks)
+        self._counts.clear()
         firewalls = sorted({path.firewall.id for path in paths})
         for family in self._families:
             if family.row.labels[:1] == ("firewall",):
@@ -102,26 +120,38 @@ class Metrics:
 
     # what watch tells
 
-    def attempt(self, path: Path, check: Check, evidence: Evidence, verdict: Verdict) -> None:
-        """Count one attempt: its outcome, cause, messages, durations, media and call endings."""
-        phases = phases_of(evidence)
+    def attempt(
+        self,
+        path: Path,
+        check: Check,
+        evidence: Evidence,
+        verdict: Verdict,
+        phases: Mapping[str, float] | None = None,
+    ) -> None:
+        """Count one attempt: its outcome, cause, messages, durations, media and call endings.
+
+        ``phases`` are ``phases_of`` the evidence, where the caller needs them as well.
+        """
+        phases = phases_of(evidence) if phases is None else phases
         self._paths.attempt(path, check, evidence, verdict, phases.get("final"))
         firewall, name = path.firewall.id, check.name
-        self._series[names.CAUSES].at(firewall, name, verdict.cause).inc()
+        counts = self._counts.get((firewall, name)) or self._count(firewall, name)
+        counts.causes[verdict.cause].inc()
         for phase, duration_s in phases.items():
-            self._histograms[names.PHASE_DURATION].at(firewall, name, phase).observe(duration_s)
+            counts.phases[phase].observe(duration_s)
         for seen in evidence.observations:
-            if seen.kind is Kind.SENT:
-                self._series[names.SENDS].at(firewall, name).inc()
+            kind = seen.kind
+            if kind is Kind.SENT:
+                counts.sends.inc()
                 if seen.get("nth", 1) != 1:
-                    self._series[names.RETRANSMISSIONS].at(firewall, name).inc()
-            elif seen.kind is Kind.RESPONSE:
-                self._series[names.RESPONSES].at(firewall, name, code_label(seen.get("code"))).inc()
-            elif seen.kind is Kind.MEDIA:
+                    counts.retransmissions.inc()
+            elif kind is Kind.RESPONSE:
+                counts.responses[code_label(seen.get("code"))].inc()
+            elif kind is Kind.MEDIA:
                 self._media(firewall, name, seen)
-            elif seen.kind is Kind.ENDED:
+            elif kind is Kind.ENDED:
                 self.call_ended(firewall, str(seen.get("how")))
-            elif seen.kind is Kind.TEARDOWN_FAILED:
+            elif kind is Kind.TEARDOWN_FAILED:
                 self.teardown_failed(firewall)
 
     def trial(self, firewall: str, row: str, outcome: str) -> None:
@@ -191,11 +221,11 @@ class Metrics:
 
     def schedule_delay(self, late_s: float) -> None:
         """Take how late one attempt began."""
-        self._histograms[names.SCHEDULE_DELAY].at().observe(max(0.0, late_s))
+        self._late[names.SCHEDULE_DELAY].observe(max(0.0, late_s))
 
     def loop_delay(self, late_s: float) -> None:
         """Take how late the loop woke."""
-        self._histograms[names.LOOP_DELAY].at().observe(max(0.0, late_s))
+        self._late[names.LOOP_DELAY].observe(max(0.0, late_s))
 
     def self_test(self, test: str, at: float) -> None:
         """Say when a self test (``metrics_names.SELF_TESTS``) last gave the expected verdict."""
@@ -231,6 +261,17 @@ class Metrics:
         yield from collected(self._process, openmetrics=openmetrics)
         if openmetrics:
             yield "# EOF\n"
+
+    def _count(self, firewall: str, check: str) -> _Counts:
+        at = (firewall, check)
+        counts = self._counts[at] = _Counts(
+            causes=Children(self._series[names.CAUSES], at),
+            phases=Children(self._histograms[names.PHASE_DURATION], at),
+            responses=Children(self._series[names.RESPONSES], at),
+            sends=self._series[names.SENDS].at(*at),
+            retransmissions=self._series[names.RETRANSMISSIONS].at(*at),
+        )
+        return counts
 
     def _family(self, row: names.Row) -> AnyFamily:
         return self._histograms[row] if row.kind == "histogram" else self._series[row]

@@ -37,7 +37,12 @@ class Cell:
     """One check on one path: its series, and what its legs last said."""
 
     attempts: dict[Outcome, Series]
-    stale_after_s: float
+    response: Buckets
+    stale_after_s: float = 0.0
+    last_attempt: Series | None = None
+    last_pass: Series | None = None
+    up: Series | None = None
+    """Each from its first use on."""
     judged_at: float | None = None
     legs: dict[str, tuple[bool, float]] = field(default_factory=dict)
 
@@ -46,6 +51,8 @@ class Cell:
         self.judged_at = at
         self.legs.pop(leg, None)
         self.legs[leg] = (passed, at)
+        if len(self.legs) == 1:
+            return passed
         kept_s = self.stale_after_s * len(self.legs)  # legs are tried in turn
         for old in [name for name, (_, when) in self.legs.items() if at - when > kept_s]:
             del self.legs[old]
@@ -115,9 +122,9 @@ class PathMetrics:
             labels = labels_of(path)
             for check in (check for check in checks if watched(path, check)):
                 key = (*labels, check.name)
-                cells[key] = self._cells.get(key) or self._new_cell(key)
-                cells[key].stale_after_s = _stale_after_s(path, check, calls[path.psap.id])
-                self._response_of(key)
+                cell = cells[key] = self._cells.get(key) or self._new_cell(key)
+                cell.stale_after_s = _stale_after_s(path, check, calls[path.psap.id])
+                cell.response = self._response_of(key)
         self._forget({labels_of(path) for path in paths}, cells)
         self._cells = cells
         for path in paths:
@@ -140,15 +147,18 @@ class PathMetrics:
             cell = self._cells[key] = self._new_cell(key)
             cell.stale_after_s = _stale_after_s(path, check, 1)
         cell.attempts[verdict.outcome].inc()
-        self._last_attempt.at(*key).set(evidence.started_at)
-        if verdict.passed:
-            self._last_pass.at(*key).set(evidence.started_at)
-        if verdict.passed or verdict.failed:
-            is_up = cell.judge(evidence.leg, passed=verdict.passed, at=evidence.started_at)
-            self._up.at(*key).set(float(is_up))
+        at, passed = evidence.started_at, verdict.passed
+        cell.last_attempt = cell.last_attempt or self._last_attempt.at(*key)
+        cell.last_attempt.set(at)
+        if passed:
+            cell.last_pass = cell.last_pass or self._last_pass.at(*key)
+            cell.last_pass.set(at)
+        if passed or verdict.failed:
+            cell.up = cell.up or self._up.at(*key)
+            cell.up.set(float(cell.judge(evidence.leg, passed=passed, at=at)))
         if answered_after_s is not None:
-            self._answered(key, evidence, answered_after_s)
-        shown = evidence.last(Kind.TLS_UP)
+            _answered(cell, evidence, answered_after_s)
+        shown = evidence.last(Kind.TLS_UP) if path.transport == "tls" else None
         not_after = seconds(shown.get("not_after")) if shown else None
         if not_after:
             self._certificate.at(*key[:-1]).set(not_after)
@@ -173,7 +183,7 @@ class PathMetrics:
                 yield ""
             if cell.judged_at is None or now - cell.judged_at <= cell.stale_after_s:
                 continue
-            cell.judged_at = None
+            cell.judged_at = cell.up = None
             cell.legs.clear()
             self._up.drop(*key)
             labels, check = key[:-1], key[-1]
@@ -183,17 +193,12 @@ class PathMetrics:
                 self._show(labels)
 
     def _new_cell(self, key: Labels) -> Cell:
-        return Cell({outcome: self._attempts.at(*key, outcome) for outcome in Outcome}, 0.0)
+        attempts = {outcome: self._attempts.at(*key, outcome) for outcome in Outcome}
+        return Cell(attempts, self._response_of(key))
 
     def _response_of(self, key: Labels) -> Buckets:
         _psap, _path, firewall, transport, check = key
         return self._response.at(*((firewall, transport, check) if self._pooled else key))
-
-    def _answered(self, key: Labels, evidence: Evidence, after_s: float) -> None:
-        local_part = evidence.call_id.partition("@")[0]
-        ended_at = evidence.started_at + evidence.duration_s
-        shown = exemplar("call_id", local_part, after_s, ended_at)
-        self._response_of(key).observe(after_s, shown)
 
     def _show(self, labels: Labels) -> None:
         worst = max(self._states.get(labels, {}).values(), key=_badness, default="unknown")
@@ -250,6 +255,12 @@ class PathMetrics:
             if path in paths
         }
         self._worst = {path: worst for path, worst in self._worst.items() if path in paths}
+
+
+def _answered(cell: Cell, evidence: Evidence, after_s: float) -> None:
+    local_part = evidence.call_id.partition("@")[0]
+    ended_at = evidence.started_at + evidence.duration_s
+    cell.response.observe(after_s, exemplar("call_id", local_part, after_s, ended_at))
 
 
 def _info_of(psap: Psap) -> Labels:

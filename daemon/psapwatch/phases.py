@@ -30,14 +30,15 @@ def phases_of(evidence: Evidence) -> dict[str, float]:
     phases: dict[str, float] = {}
     began: dict[Fact, float] = {}
     for seen in evidence.observations:
-        if seen.kind is Kind.SENT:
-            if seen.get("nth", 1) == 1:
-                began[seen.get("method")] = seen.at_s
-        elif seen.kind is Kind.RESPONSE:
+        kind, facts = seen.kind, seen.facts
+        if kind is Kind.SENT:
+            if facts.get("nth", 1) == 1:
+                began[facts.get("method")] = seen.at_s
+        elif kind is Kind.RESPONSE:
             _answered(seen, began, phases)
-        elif seen.kind in _MEASURED and not seen.get("reused") and not seen.get("cached"):
-            phase, fact = _MEASURED[seen.kind]
-            duration = seconds(seen.get(fact))
+        elif kind in _MEASURED and not facts.get("reused") and not facts.get("cached"):
+            phase, fact = _MEASURED[kind]
+            duration = seconds(facts.get(fact))
             if duration is not None:
                 phases[phase] = duration
     return phases
@@ -51,11 +52,12 @@ def seconds(fact: Fact) -> float | None:
 
 
 def _answered(seen: Observation, began: dict[Fact, float], phases: dict[str, float]) -> None:
-    code, method = seen.get("code"), seen.get("method")
+    facts = seen.facts
+    code, method = facts.get("code"), facts.get("method")
     sent_at = began.get(method)
-    if sent_at is None or not isinstance(code, int) or seen.get("late"):
+    if sent_at is None or not isinstance(code, int) or facts.get("late"):
         return
-    duration = seconds(seen.get("phase_s"))  # by the kernel's receive time, where it is known
+    duration = seconds(facts.get("phase_s"))  # by the kernel's receive time, where it is known
     if duration is None:
         duration = max(0.0, seen.at_s - sent_at)
     if code < FINAL_CODE_MIN:

@@ -87,7 +87,7 @@ class Pool:
     def take(self, path: str, at: float, *, failed: bool) -> None:
         """Take one sample of an attempt on ``path`` that began at ``at``."""
         if not (failed or self.samples or self.is_sick):
-            return  # a pass while nothing points to loss: every level stays at zero
+            return  # a pass while nothing points to loss
         column = 0 if failed else 1
         highest = 0.0
         levels = self.levels
@@ -189,7 +189,8 @@ class Pools:
                     continue
                 levels = [0.0] * len(_LOSSES[kind])
                 pool = self.pools[kind, scope] = Pool(kind, levels)
-            pool.take(path, at, failed=failed)
+            if failed or pool.samples or pool.is_sick:  # else every level stays at zero
+                pool.take(path, at, failed=failed)
 
     def explained_by(self, scopes: Collection[Scope]) -> None:
         """Forget what other domains gathered from failures that these now explain."""

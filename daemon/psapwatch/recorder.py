@@ -14,6 +14,7 @@ from psapwatch.endpoint import Check, Path
 from psapwatch.evidence import Evidence
 from psapwatch.incident import Incident, Notice
 from psapwatch.metrics import Metrics
+from psapwatch.phases import phases_of
 from psapwatch.store.store import Store
 from psapwatch.verdict import Verdict
 from psapwatch.web.events import Events
@@ -37,9 +38,10 @@ class Recorder:
 
     def attempt(self, path: Path, check: Check, evidence: Evidence, verdict: Verdict) -> None:
         """Keep and count one attempt."""
+        phases = phases_of(evidence)
         self._store.record_attempt(evidence, verdict)
-        self._metrics.attempt(path, check, evidence, verdict)
-        self._board.take(path, check, evidence, verdict)
+        self._metrics.attempt(path, check, evidence, verdict, phases)
+        self._board.take(path, check, evidence, verdict, phases.get("final"))
         self._alive()
 
     def trial(self, row: str, evidence: Evidence, verdict: Verdict) -> None:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from psapwatch.frozen import frozen
 
 
 class Outcome(StrEnum):
@@ -70,7 +71,7 @@ class Cause(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """Outcome, named reason, the plane it speaks of, and one measured sentence of why."""
 

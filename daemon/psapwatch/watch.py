@@ -73,7 +73,7 @@ class Watch:
         self.stillness = Stillness()
         self.trials = Trials(self._try_out, desk.sight.hides)
         self._responders: dict[tuple[str, str], Path] = {}
-        self._ticker: asyncio.Task[None] | None = None
+        self._ticker: asyncio.TimerHandle | None = None
 
     # ---- what runs
 
@@ -100,7 +100,7 @@ class Watch:
                 self._turns[turn.key] = turn
                 turn.task = asyncio.get_running_loop().create_task(self._keep(turn))
         if self._ticker is None:
-            self._ticker = asyncio.get_running_loop().create_task(self._tick())
+            self._await_tick()
 
     async def stop(self, patience_s: float = STOP_PATIENCE_S) -> int:
         """Start nothing more, end every open call, and return how many would not end in time.
@@ -110,9 +110,7 @@ class Watch:
         for turn in list(self._turns.values()):
             self._retire(turn, forget=False)
         self.trials.stop()
-        if self._ticker is not None:
-            self._ticker.cancel()
-            self._ticker = None
+        self.end_ticks()
         for pump in list(self.crowd):
             pump.end()
         loop = asyncio.get_running_loop()
@@ -123,6 +121,12 @@ class Watch:
         for pump in list(self.crowd):
             pump.abandon()
         return left
+
+    def end_ticks(self) -> None:
+        """Review nothing more."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
 
     async def probe(self, path: Path, check: Check) -> tuple[Evidence, Verdict]:
         """Run one attempt now, outside the schedule but under the same ledger and budgets.
@@ -161,19 +165,22 @@ class Watch:
             if turn.path.psap.id == REFERENCE and self.desk.is_suspicious(turn.path):
                 turn.due = min(turn.due, loop.time() + DENSE_S)
 
-    async def _tick(self) -> None:
-        """Let incidents open and close between attempts, and measure how late the loop is."""
+    def _await_tick(self) -> None:
+        """Be called again: a timer and no task, which would wake twice for nothing to do."""
         loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + TICK_S
-            self.stillness.expect(due)
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            self._counters.loop_delay(self.stillness.ticked(loop.time()))
-            try:
-                self.desk.tick(self.world.clock.wall())
-            except Exception:  # noqa: BLE001 - a bug in judging must not end the watching
-                self._counters.internal_error()
-                self._log.exception("review failed by our own fault")
+        due = loop.time() + TICK_S
+        self.stillness.expect(due)
+        self._ticker = loop.call_at(due, self._tick, loop)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let incidents open and close between attempts, and measure how late the loop is."""
+        self._counters.loop_delay(self.stillness.ticked(loop.time()))
+        try:
+            self.desk.tick(self.world.clock.wall())
+        except Exception:  # noqa: BLE001 - a bug in judging must not end the watching
+            self._counters.internal_error()
+            self._log.exception("review failed by our own fault")
+        self._await_tick()
 
     async def _may(self, turn: Turn, *, hurried: bool) -> bool:
         """Whether a call is permitted now; one that has to wait waits, unless it was hurried."""
@@ -318,7 +325,7 @@ class Watch:
             source=turn.path.leaves_from,
             identity=self.identity,
             crowd=self.crowd,
-            ledger=self.calls.of(turn.path),
+            ledger=self.calls.of(turn.path) if turn.check.is_call else None,
             heard=self._heard if turn.check.is_call else None,
             is_first=is_first,
         )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from psapwatch.endpoint import Address, FlowKind, Source, Tls, TransportName
 from psapwatch.evidence import Observation
+from psapwatch.frozen import frozen
 
 
 class Clock(Protocol):
@@ -34,8 +35,7 @@ class Entropy(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """Octets that came in: one datagram, or one framed message of a stream."""
 
     octets: bytes
@@ -60,7 +60,7 @@ class Listener(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Road:
     """How to get from a source to one peer address."""
 
@@ -164,7 +164,7 @@ class MediaFlow(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resolved:
     """The addresses of one name, or why there are none."""
 
@@ -203,7 +203,7 @@ class Post(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpenCall:
     """The ledger row of one test call: enough to end it after a crash (detection.md 7)."""
 

@@ -93,7 +93,7 @@ class Pump:
         self._machine = machine
         self._crowd[self] = None
         self._step(begin or machine.start)
-        await asyncio.shield(self._done)
+        await self._done  # whoever waits may be cancelled: then nobody waits, and listening goes on
 
     def end(self) -> None:
         """Ask the machine to end what it has open."""
@@ -145,11 +145,17 @@ class Pump:
         if machine is None:
             return
         if happen is not None:
-            self._try(lambda: happen(self._loop.time()))
+            try:
+                happen(self._loop.time())
+            except Exception as bug:  # noqa: BLE001 - watch judges it; here the call is ended
+                self._broke(bug)
         if self._is_stepping:
             return  # the step that this one is in does what follows
         self._is_stepping = True
-        self._try(lambda: self._settle(machine))
+        try:
+            self._settle(machine)
+        except Exception as bug:  # noqa: BLE001 - as above
+            self._broke(bug)
         self._is_stepping = False
         if machine.over and not self._done.done():
             self._done.set_result(None)
@@ -228,27 +234,26 @@ class Pump:
         facts = {"error": what, "detail": detail}
         self._errors.append(Observation(Kind.LOCAL_ERROR, self._loop.time(), facts))
 
-    def _try(self, work: Callable[[], None]) -> None:
+    def _broke(self, bug: Exception) -> None:
         """Let a bug surface in ``drive``, and go on for a bounded time: a call may be open."""
-        try:
-            work()
-        except Exception as bug:  # noqa: BLE001 - watch judges it; here the call is ended
-            if not self._is_broken:
-                self._is_broken = True
-                self._loop.call_later(BROKEN_S, self._close)
-            if not self._done.done():
-                self._done.set_exception(bug)
-            else:
-                told = {"message": "a bug after the attempt was over", "exception": bug}
-                self._loop.call_exception_handler(told)
+        if not self._is_broken:
+            self._is_broken = True
+            self._loop.call_later(BROKEN_S, self._close)
+        if not self._done.done():
+            self._done.set_exception(bug)
+        else:
+            told = {"message": "a bug after the attempt was over", "exception": bug}
+            self._loop.call_exception_handler(told)
 
     def _note(self, seen: Observation) -> None:
         relative = Observation(seen.kind, seen.at_s - self.began, seen.facts)
         if len(self.observations) < OBSERVATIONS_MAX:
             self.observations.append(relative)
-        heard = self._heard
-        if heard is not None:
-            self._try(lambda: heard(relative))
+        if self._heard is not None:
+            try:
+                self._heard(relative)
+            except Exception as bug:  # noqa: BLE001 - as in a step: what is open is still ended
+                self._broke(bug)
 
     def _sent(self, to: Address, octets: bytes) -> None:
         self._keep("out", to, octets, self._loop.time())

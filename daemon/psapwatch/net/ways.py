@@ -73,7 +73,7 @@ class Ways:
         Raises:
             psapwatch.sip.guard.NotATestCall: it could become a live call; nothing was sent.
         """
-        hop = self._hop(message.uri)
+        hop = self._road.peer if message.uri is None else self._hop(message.uri)
         if isinstance(hop, str):
             self._wait(hop, message.octets, lambda: self._look_up(hop))
         else:
@@ -102,13 +102,11 @@ class Ways:
         if flow is not None:
             flow.release()
 
-    def _hop(self, uri: str | None) -> Address | str:
+    def _hop(self, uri: str) -> Address | str:
         """The address of a next hop, or its URI where that has to be looked up."""
         try:
-            where = parse_uri(uri) if uri is not None else None
+            where = parse_uri(uri)
         except BadUri:
-            where = None
-        if uri is None or where is None:
             return self._road.peer
         return self._addresses.get(uri) or _numeric(where, self._road.transport) or uri
 

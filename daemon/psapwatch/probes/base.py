@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from psapwatch.endpoint import Address, Check, Credentials, Identity, Path, Source, Tls
 from psapwatch.evidence import Evidence, Fact, Kind, Observation, Packet
+from psapwatch.frozen import frozen
 from psapwatch.net import TRANSPORTS
 from psapwatch.net.media_pump import MediaPump
 from psapwatch.net.pump import Ledger, Pump
@@ -21,7 +21,7 @@ from psapwatch.sip.uri import BadUri, parse_uri
 from psapwatch.world import CallLedger, Flow, OpenCall, Resolved, Road, World
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Heard:
     """One observation the moment it is made; ``late`` once the attempt's evidence is closed."""
 
@@ -34,7 +34,7 @@ class Heard:
     late: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Errand:
     """What one attempt is sent out with; ``heard`` is also told what comes after its end."""
 
@@ -51,7 +51,7 @@ class Errand:
     provisionals_allowed: frozenset[int] = frozenset({100})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Setting:
     """What a probe needs to build its machine, once the flow is open."""
 
@@ -105,7 +105,7 @@ async def attempt(
             call_id,
             crowd=errand.crowd,
             ledger=_ledger(world, path, errand, call_id) if errand.check.is_call else None,
-            heard=tell,
+            heard=tell if errand.heard is not None else None,
         )
         await _drive(world, pump, path, errand, started_at, build)
         is_closed = True

@@ -77,6 +77,7 @@ class Stage:
     async def kill(self) -> None:
         """End the daemon as SIGKILL does: nothing more is sent, what is committed stays."""
         self.is_running = False
+        self.daemon.watch.end_ticks()
         doomed = asyncio.all_tasks() - self.scenery
         for task in doomed:
             task.cancel()

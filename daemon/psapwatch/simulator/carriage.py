@@ -122,16 +122,16 @@ class Carriage:
         phase: Phase = "message",
     ) -> None:
         """Send one datagram; each copy that gets across is handed to ``arrive``."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         way = self.way(source.host, destination.host)
         fragments = way.link.fragments_of(len(octets)) if way else 1
         packet = Packet("udp", source, destination, octets, phase, fragments)
-        carried = self._past_firewalls(packet, way, told, None)
+        carried = self._past_firewalls(packet, way, now, told, None)
         if carried is None or way is None:
             return
         octets, delay_s = carried
         delays = way.link.delays(self.random, fragments)
-        loop = asyncio.get_running_loop()
-        now = loop.time()
         self._write(now, packet, "sent" if delays else "lost")
         for after_s in delays:
             loop.call_at(now + delay_s + after_s, arrive, source, destination, octets, told)
@@ -140,12 +140,13 @@ class Carriage:
         self, packet: Packet, told: Told | None, reset: Callable[[], None]
     ) -> tuple[bytes, float] | None:
         """Carry one packet of a connection; what arrives and after how long, or None."""
+        now = asyncio.get_running_loop().time()
         way = self.way(packet.source.host, packet.destination.host)
-        carried = self._past_firewalls(packet, way, told, reset)
+        carried = self._past_firewalls(packet, way, now, told, reset)
         if carried is None or way is None:
             return None
         delays = way.link.delays(self.random)
-        self._write(asyncio.get_running_loop().time(), packet, "sent" if delays else "lost")
+        self._write(now, packet, "sent" if delays else "lost")
         return (carried[0], carried[1] + delays[0]) if delays else None
 
     def unreachable(self, source: Address, destination: Address, octets: bytes, told: Told) -> None:
@@ -158,11 +159,14 @@ class Carriage:
         self._tell_later(told, icmp, destination.host, octets, destination, back)
 
     def _past_firewalls(
-        self, packet: Packet, way: Way | None, told: Told | None, reset: Callable[[], None] | None
+        self,
+        packet: Packet,
+        way: Way | None,
+        now: float,
+        told: Told | None,
+        reset: Callable[[], None] | None,
     ) -> tuple[bytes, float] | None:
         """Lead a packet past the firewalls; its octets then and the delay there, or None."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
         if way is None or packet.source.host in self.off or packet.destination.host in self.off:
             self._write(now, packet, "off" if way else "no way")
             return None
@@ -175,14 +179,14 @@ class Carriage:
                         told, fate.icmp, fate.offender, packet.octets, packet.destination, way
                     )
                 if fate.reset and reset is not None:
-                    loop.call_later(way.link.delay_s, reset)
+                    asyncio.get_running_loop().call_later(way.link.delay_s, reset)
                 rejected: Fate = "rejected" if fate.icmp else "dropped"
                 self._write(now, packet, "reset" if fate.reset else rejected)
                 return None
             delay_s += fate.delay_s
             if fate.octets is not octets:
                 octets = fate.octets
-                packet = replace(packet, octets=octets)
+                packet = packet._replace(octets=octets)
         return octets, delay_s
 
     def _tell_later(
@@ -196,16 +200,14 @@ class Carriage:
         loop.call_later(way.link.delay_s, tell)
 
     def _write(self, now: float, packet: Packet, fate: Fate) -> None:
-        source, destination = packet.source, packet.destination
+        transport, source, destination, octets, phase, _fragments = packet
         self.crossings += 1
-        crossing = Crossing(
-            now, packet.transport, packet.phase, source, destination, fate, packet.octets
-        )
+        crossing = Crossing(now, transport, phase, source, destination, fate, octets)
         self.transcript.append(crossing)
         for tap in self.taps:
             tap(crossing)
         line = (
-            f"{now!r} {packet.transport} {packet.phase} {source.host} {source.port} "
+            f"{now!r} {transport} {phase} {source.host} {source.port} "
             f"{destination.host} {destination.port} {fate}\n"
         )
-        self._digest.update(line.encode() + packet.octets)
+        self._digest.update(line.encode() + octets)

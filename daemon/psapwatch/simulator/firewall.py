@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from psapwatch.endpoint import TransportName
 from psapwatch.simulator.chance import seeded
@@ -38,8 +37,7 @@ STATES_MAX: Final = 262_144
 _PURGE_STATES: Final = 1_024
 
 
-@dataclass(frozen=True, slots=True)
-class Fate:
+class Fate(NamedTuple):
     """What becomes of a packet."""
 
     octets: bytes | None
@@ -123,7 +121,8 @@ class SimulatedFirewall:
             (packet.source, packet.destination) if inward else (packet.destination, packet.source)
         )
         state = (packet.transport, outer.host, outer.port, inner.host, inner.port)
-        known = self._known(state, now)
+        last = self._states.get(state)
+        known = last is not None and (state[0] != "udp" or now - last < self.udp_state_s)
         octets: bytes | None = packet.octets
         delay_s = 0.0
         for rule in self._rules:
@@ -143,8 +142,9 @@ class SimulatedFirewall:
                 octets = rewritten(action, octets, packet, inward=inward) if octets else None
             else:
                 return self._refuse(action, packet, now)
-        if not self._remember(state, packet, inward=inward, known=known, now=now):
+        if not known and not self._admits(packet, inward=inward, now=now):
             return _LOST
+        self._states[state] = now
         return Fate(octets, delay_s)
 
     # --- matching
@@ -197,34 +197,17 @@ class SimulatedFirewall:
 
     # --- state
 
-    def _known(self, state: _State, now: float) -> bool:
-        last = self._states.get(state)
-        return last is not None and (state[0] != "udp" or now - last < self.udp_state_s)
-
-    def _remember(
-        self,
-        state: _State,
-        packet: Packet,
-        *,
-        inward: bool,
-        known: bool,
-        now: float,
-    ) -> bool:
-        """Keep or make state; False where the packet may not pass without it."""
-        if not known and not inward and not self.outward_open:
-            self.hits["no state"] += 1
-            return False
+    def _admits(self, packet: Packet, *, inward: bool, now: float) -> bool:
+        """Whether a packet without state may pass and make some."""
         strict = packet.transport != "udp" and not self.tcp_loose
-        if not known and strict and packet.phase != "syn":
+        if (not inward and not self.outward_open) or (strict and packet.phase != "syn"):
             self.hits["no state"] += 1
             return False
-        if not known:
-            if len(self._states) >= min(self._purge_at, self.states_max):
-                self._purge(now)
-            if len(self._states) >= self.states_max:
-                self.hits["table full"] += 1
-                return False
-        self._states[state] = now
+        if len(self._states) >= min(self._purge_at, self.states_max):
+            self._purge(now)
+        if len(self._states) >= self.states_max:
+            self.hits["table full"] += 1
+            return False
         return True
 
     def _purge(self, now: float) -> None:

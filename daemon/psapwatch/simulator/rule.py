@@ -7,7 +7,7 @@ towards the PSAPs. Sizes are octets of payload, moments loop seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from psapwatch.endpoint import Address, TransportName
 
@@ -21,8 +21,7 @@ SEGMENT_OCTETS_MAX: Final = 1_448
 """What Ethernet leaves a TCP segment with timestamps."""
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """What crosses: a datagram whole or in fragments, a stream's SYN, ClientHello or message."""
 
     transport: TransportName

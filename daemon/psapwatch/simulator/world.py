@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from psapwatch.endpoint import Address, TransportName
@@ -42,7 +43,7 @@ class SimulatedEntropy:
 
     def token(self, octets: int) -> str:
         """Return ``2 * octets`` lower-case hex digits."""
-        return self._random.randbytes(octets).hex()
+        return self._random.getrandbits(8 * octets).to_bytes(octets, "little").hex()
 
     def uniform(self, low: float, high: float) -> float:
         """Return a float in ``[low, high)``."""
@@ -60,11 +61,11 @@ class SimulatedResolver:
 
     async def resolve(self, uri: str, transport: TransportName) -> Resolved:
         """As ``world.Resolver.resolve``; the port is the URI's, the name's, or the transport's."""
-        found = _SIP_HOST.match(uri)
-        if found is None:
+        where = _where(uri)
+        if where is None:
             return Resolved(uri, (), transport, error="other", detail="not a SIP URI")
-        host, port = found[1].strip("[]"), int(found[2] or 0)
-        if host.replace(".", "").isdigit() or ":" in host:
+        host, port, is_numeric = where
+        if is_numeric:
             return Resolved(host, (Address(host, port or _default(transport)),), transport)
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
@@ -78,6 +79,16 @@ class SimulatedResolver:
         )
         self._last[f"{uri} {transport}"] = legs
         return Resolved(host, legs, transport, duration_s=self.delay_s)
+
+
+@lru_cache(maxsize=4_096)
+def _where(uri: str) -> tuple[str, int, bool] | None:
+    """Host, port (0 where there is none) and whether the host is an address."""
+    found = _SIP_HOST.match(uri)
+    if found is None:
+        return None
+    host = found[1].strip("[]")
+    return host, int(found[2] or 0), host.replace(".", "").isdigit() or ":" in host
 
 
 def _default(transport: TransportName) -> int:

@@ -34,11 +34,12 @@ class Answerer:
     key: bytes = field(default=b"", repr=False)
     """For what its mirror sends, where the offer is of secured media."""
 
-    @property
-    def contact(self) -> str:
-        """The Contact value; i3 has the PSAP's identity in it."""
+    contact: str = field(init=False)
+    """The Contact value; i3 has the PSAP's identity in it."""
+
+    def __post_init__(self) -> None:
         user = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") or "psap"
-        return f"<sip:{user}@{self.address}>"
+        object.__setattr__(self, "contact", f"<sip:{user}@{self.address}>")
 
 
 def response(answerer: Answerer, transaction: ServerTransaction, step: Step, tag: str) -> bytes:

@@ -27,6 +27,7 @@ from psapwatch.sip.machine import (
     is_refusal,
     refusal,
     response_seen,
+    soonest,
 )
 from psapwatch.sip.offer import Answer, read_answer
 from psapwatch.sip.request import Caller, again
@@ -215,7 +216,7 @@ class Call:
         """Return the next deadline, loop seconds."""
         deadlines = [self._patience_until, self._hold_until, self._legs.next_timer()]
         deadlines += [invitation.next_timer() for invitation in self._invitations]
-        return min((at for at in deadlines if at is not None), default=None)
+        return soonest(deadlines)
 
     # ---- inside
 

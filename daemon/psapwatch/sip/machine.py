@@ -7,8 +7,8 @@ A machine takes messages, errors and ``now``, and gives back octets, observation
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Iterable
+from typing import Final, NamedTuple, Protocol
 
 from psapwatch.endpoint import Address
 from psapwatch.evidence import Fact, Kind, Observation
@@ -30,11 +30,16 @@ _ICMP_IGNORED: Final = frozenset(
     {(4, 11, None), (4, 4, None), (6, 3, None), (4, 3, 4), (6, 2, None)}
 )
 """RFC 3261 18.4: TTL exceeded and source quench SHOULD be ignored; "too big" is only noted."""
+_TOLD: Final = (
+    ("retry-after", "retry_after"),
+    ("warning", "warning"),
+    ("geolocation-error", "geolocation_error"),
+)
+"""Headers of a response that become facts."""
 _LOSSES: Final = frozenset({Kind.CONNECTION_LOST, Kind.TLS_FAILED, Kind.CONNECT_FAILED})
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """One message to send: to ``uri``, or along the road that the attempt was opened on."""
 
     octets: bytes
@@ -131,6 +136,15 @@ class Output:
         return self._events.popleft() if self._events else None
 
 
+def soonest(deadlines: Iterable[float | None]) -> float | None:
+    """The first of these deadlines, None where there is none."""
+    found: float | None = None
+    for at in deadlines:
+        if at is not None and (found is None or at < found):
+            found = at
+    return found
+
+
 def is_hard(seen: Observation) -> bool:
     """Whether a transport error ends the hope for an answer (RFC 3261 18.4)."""
     if seen.kind is not Kind.ICMP:
@@ -173,9 +187,9 @@ def response_seen(
         "phase_s": max(0.0, happened.arrived_at - transaction.started_at),
         "late": late,
     }
-    for name in ("Retry-After", "Warning", "Geolocation-Error"):
+    for name, fact in _TOLD:
         if value := response.header(name):
-            facts[name.lower().replace("-", "_")] = _text(value)
+            facts[fact] = _text(value)
     if saw := response.header(SAW):
         facts["saw"] = saw[:HEADER_MAX]
     return Observation(Kind.RESPONSE, happened.at, facts)

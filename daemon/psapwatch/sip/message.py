@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
-from psapwatch.sip.uri import BadUri, Via, parse_name_addr, parse_via
+from psapwatch.frozen import frozen
+from psapwatch.sip.header_name import named
+from psapwatch.sip.uri import BadUri, Via, parse_via, tag_of
 
 Headers = tuple[tuple[str, str], ...]
 """Header fields in order: name and value. ``parse`` gives long names and one element each."""
 
 Index = Mapping[str, tuple[str, ...]]
 """Header values by lower-case name, lists split."""
-
-LISTS: Final = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "accept-language",
-        "alert-info",
-        "allow",
-        "allow-events",
-        "call-info",
-        "contact",
-        "error-info",
-        "geolocation",
-        "history-info",
-        "path",
-        "proxy-require",
-        "record-route",
-        "require",
-        "route",
-        "supported",
-        "unsupported",
-        "via",
-        "warning",
-    }
-)
-"""Headers whose value is a comma-separated list; challenges and dates are not among them."""
 
 VIAS_MAX: Final = 70
 """As many as Max-Forwards lets a message collect (RFC 3261 8.1.1.6)."""
@@ -60,15 +36,23 @@ class _Fields:
 
     def header(self, name: str) -> str | None:
         """Return the first value of a header (of a list, its first element), or None."""
-        values = self.all(name)
+        index: Index | None = self._known.get("index")
+        if index is None:
+            index = self._indexed()
+        values = index.get(name.lower())
         return values[0] if values else None
 
     def all(self, name: str) -> tuple[str, ...]:
         """Return every value of a header, lists split at their commas."""
         index: Index | None = self._known.get("index")
         if index is None:
-            index = self._known["index"] = _index_of(self.headers)
+            index = self._indexed()
         return index.get(name.lower(), ())
+
+    def _indexed(self) -> Index:
+        index: Index = _index_of(self.headers)
+        self._known["index"] = index
+        return index
 
     @property
     def call_id(self) -> str:
@@ -112,7 +96,7 @@ class _Fields:
             value = self.header(name)
             if value is None:
                 raise BadUri(f"no {name} header")
-            known = self._known[name] = parse_name_addr(value).tag
+            known = self._known[name] = tag_of(value)
         return known
 
 
@@ -120,7 +104,7 @@ def _nothing_known() -> dict[str, Any]:
     return {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request(_Fields):
     """A SIP request."""
 
@@ -133,7 +117,7 @@ class Request(_Fields):
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Response(_Fields):
     """A SIP response."""
 
@@ -156,8 +140,9 @@ def check(message: Message, index: Index) -> None:
         ValueError: a required header is missing, doubled or cannot be read.
     """
     for name in _ONCE:
-        if len(index.get(name, ())) != 1:
-            raise ValueError(f"{len(index.get(name, ()))} {name} headers")
+        values = index.get(name, ())
+        if len(values) != 1:
+            raise ValueError(f"{len(values)} {name} headers")
     if not _CALL_ID.fullmatch(index["call-id"][0]):
         raise ValueError("bad Call-ID")
     cseq = _CSEQ.fullmatch(index["cseq"][0])
@@ -170,24 +155,21 @@ def check(message: Message, index: Index) -> None:
         {
             "index": index,
             "cseq": (int(cseq[1]), cseq[2]),
-            "vias": tuple(map(parse_via, vias)),
-            "from": parse_name_addr(index["from"][0]).tag,
-            "to": parse_name_addr(index["to"][0]).tag,
+            "vias": tuple([parse_via(via) for via in vias]),
+            "from": tag_of(index["from"][0]),
+            "to": tag_of(index["to"][0]),
         }
     )
 
 
 def _index_of(headers: Headers) -> Index:
     """Gather values under lower-case names, lists split."""
-    gathered: dict[str, list[str]] = {}
+    index: dict[str, tuple[str, ...]] = {}
     for name, value in headers:
-        key = name.lower()
-        values = gathered.setdefault(key, [])
-        if key in LISTS and "," in value:
-            values.extend(split_list(value))
-        else:
-            values.append(value)
-    return {key: tuple(values) for key, values in gathered.items()}
+        _shown, key, is_list = named(name)
+        values = tuple(split_list(value)) if is_list and "," in value else (value,)
+        index[key] = index[key] + values if key in index else values
+    return index
 
 
 def split_list(value: str) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from psapwatch.endpoint import Address
+from psapwatch.frozen import frozen
 from psapwatch.sip.uri import BadUri, Uri, parse_name_addr, parse_uri, parse_via
 from psapwatch.sip.wire import Headers, Request, Response
 
@@ -30,7 +31,7 @@ _METHOD_PARAM: Final = re.compile(r";method=[^;?]*", re.IGNORECASE)
 _RPORT: Final = re.compile(r";\s*rport(?=\s*(?:;|$))", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Caller:
     """Who sends one attempt: everything that its requests have in common."""
 

@@ -55,6 +55,8 @@ class Saw:
     @classmethod
     def parse(cls, header: str) -> Saw | None:
         """Read the header; None for what is none."""
+        if not header:
+            return None
         known = {field.name for field in fields(cls)}
         found = dict(_PARAMETER.findall(header[:HEADER_MAX]))
         return cls(**{name: found[name] for name in known & found.keys()}) if found else None

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from psapwatch.endpoint import Address
+from psapwatch.frozen import frozen
+from psapwatch.sip.header_name import named
 
 T1_S: Final = 0.5
 T2_S: Final = 4.0
@@ -24,6 +25,8 @@ LIFETIME_S: Final = 64 * T1_S
 class State(Enum):
     """States of RFC 3261 figures 7 and 8, and RFC 6026's ACCEPTED."""
 
+    __hash__ = object.__hash__  # a member is itself: the tables are asked with every message
+
     TRYING = "trying"
     PROCEEDING = "proceeding"
     COMPLETED = "completed"
@@ -33,6 +36,8 @@ class State(Enum):
 
 class Input(Enum):
     """What can happen; what is not in the table changes nothing and sends nothing."""
+
+    __hash__ = object.__hash__
 
     REPEAT = "the request again"
     PROVISIONAL = "1xx from the user"
@@ -78,14 +83,11 @@ OTHER: Final[Table] = {
 _FOLD: Final = re.compile(r"\r\n[ \t]+")
 _BRANCH: Final = re.compile(r";\s*branch\s*=\s*([^;,\s]+)", re.IGNORECASE)
 _TAG: Final = re.compile(r";\s*tag\s*=\s*([^;,\s>]+)", re.IGNORECASE)
-_LONG: Final = {
-    "v": "via", "f": "from", "t": "to", "i": "call-id", "m": "contact", "c": "content-type",
-    "l": "content-length",
-}  # fmt: skip
+_NEEDED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
 HEADER_OCTETS_MAX: Final = 16_384
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Heard:
     """A request as far as an answer needs it: the headers that are copied, as written.
 
@@ -97,24 +99,17 @@ class Heard:
     uri: str
     fields: Mapping[str, list[str]]
     body: bytes
+    call_id: str
     branch: str
     from_tag: str
     to_tag: str
+    key: str
+    """What RFC 3261 17.2.3 matches by."""
 
     def first(self, name: str) -> str:
         """First value of a header by its long name in lower case; ``""`` where there is none."""
         values = self.fields.get(name)
         return values[0] if values else ""
-
-    @property
-    def call_id(self) -> str:
-        """The Call-ID."""
-        return self.first("call-id")
-
-    @property
-    def key(self) -> str:
-        """What RFC 3261 17.2.3 matches by."""
-        return f"{self.branch} {self.call_id} {self.method}"
 
     @property
     def invite_key(self) -> str:
@@ -136,21 +131,23 @@ def hear(octets: bytes) -> Heard | None:
         return None
     fields: dict[str, list[str]] = {}
     for line in lines:
-        name, _colon, value = line.partition(":")
-        name = name.strip().lower()
-        fields.setdefault(_LONG.get(name, name), []).append(value.strip())
-    if not (fields.keys() >= {"via", "from", "to", "call-id", "cseq"}):
+        written, _colon, value = line.partition(":")
+        name = named(written).key
+        if name in fields:
+            fields[name].append(value.strip())
+        else:
+            fields[name] = [value.strip()]
+    if not fields.keys() >= _NEEDED:
         return None
-    branch = _BRANCH.search(fields["via"][0])
+    method, uri, _version = words
+    found = _BRANCH.search(fields["via"][0])
     ours, theirs = _TAG.search(fields["to"][0]), _TAG.search(fields["from"][0])
+    branch, call_id = found[1] if found else "", fields["call-id"][0]
     return Heard(
-        words[0],
-        words[1],
-        fields,
-        body,
-        branch[1] if branch else "",
+        *(method, uri, fields, body, call_id, branch),
         theirs[1] if theirs else "",
         ours[1] if ours else "",
+        f"{branch} {call_id} {method}",
     )
 
 

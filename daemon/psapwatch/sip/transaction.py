@@ -9,9 +9,8 @@ octets, errors and ``now`` go in; octets and events come out. All times are loop
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from psapwatch.sip.wire import Request, Response, serialize
 
@@ -24,6 +23,8 @@ T4: Final = 5.0
 class State(Enum):
     """States of RFC 3261 figures 5 and 6, RFC 6026 7.2's ACCEPTED, and our LISTENING."""
 
+    __hash__ = object.__hash__  # a member is itself: the tables are asked with every message
+
     CALLING = "calling"  # "Trying" for non-INVITE
     PROCEEDING = "proceeding"
     LISTENING = "listening"
@@ -34,6 +35,8 @@ class State(Enum):
 
 class Input(Enum):
     """What can happen to a transaction; anything not in its table changes nothing."""
+
+    __hash__ = object.__hash__
 
     PROVISIONAL = "1xx"
     SUCCESS = "2xx"
@@ -107,6 +110,7 @@ NON_INVITE: Final[Table] = {
     (State.COMPLETED, Input.FORGET): (State.TERMINATED, ()),
 }
 
+_CLASSES: Final = {1: Input.PROVISIONAL, 2: Input.SUCCESS}
 _WAITING: Final = frozenset({State.CALLING, State.PROCEEDING, State.LISTENING})
 _KEPT: Final[Mapping[State, frozenset[Input]]] = {
     State.CALLING: frozenset({Input.RESEND, Input.EXPIRE}),
@@ -119,8 +123,7 @@ _KEPT: Final[Mapping[State, frozenset[Input]]] = {
 """Timers that go on running in a state; entering it stops all others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Happened:
+class Happened(NamedTuple):
     """An event for the transaction's user: DELIVER or ABSORB with the response, or TIMEOUT."""
 
     act: Act
@@ -190,9 +193,7 @@ class ClientTransaction:
 
     def receive(self, response: Response, now: float, arrived_at: float) -> None:
         """Take a response that this transaction ``owns``."""
-        hundreds = response.code // 100
-        happened = {1: Input.PROVISIONAL, 2: Input.SUCCESS}.get(hundreds, Input.FAILURE)
-        self._step(happened, now, response, arrived_at)
+        self._step(_CLASSES.get(response.code // 100, Input.FAILURE), now, response, arrived_at)
 
     def give_up(self, now: float) -> None:
         """Stop sending and only listen; without effect once a final (or for INVITE a 1xx) came."""
@@ -224,7 +225,7 @@ class ClientTransaction:
 
     def next_timer(self) -> float | None:
         """Return the next deadline in loop seconds, or None when nothing is left to wait for."""
-        return min(self._timers.values(), default=None)
+        return min(self._timers.values()) if self._timers else None
 
     def data_to_send(self) -> list[bytes]:
         """Hand over what is to be sent now, and forget it."""
@@ -235,6 +236,11 @@ class ClientTransaction:
         """Hand over what happened since the last call, and forget it."""
         events, self._events = self._events, []
         return events
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is anything to send or to tell."""
+        return bool(self._out or self._events)
 
     @property
     def is_waiting(self) -> bool:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
-from typing import Final
+from typing import Final, NamedTuple
 
 Params = tuple[tuple[str, str | None], ...]
 """Parameters in order: lower-case name, and the value or None where there is no ``=``."""
@@ -44,6 +44,12 @@ _PARAM: Final = re.compile(
 _VIA: Final = re.compile(
     rf"SIP\s*/\s*2\.0\s*/\s*([{_TCHARS}]++)\s++({_HOST})(?:\s*:\s*([0-9]+))?", re.IGNORECASE
 )
+_PLAIN_PARAMS: Final = r'((?:;[^\s;,="<>]++(?:=[^\s;,"<>]++)?)*+)'
+_PLAIN_VIA: Final = re.compile(
+    rf"SIP/2\.0/([A-Za-z]++) ([A-Za-z0-9.\-]++)(?::([0-9]++))?{_PLAIN_PARAMS}"
+)
+_PLAIN_NAMED: Final = re.compile(rf"([^<>]*+<[^<>\s]++>){_PLAIN_PARAMS}")
+"""Nearly all that is ever seen: no spaces, quotes or brackets where they are seldom."""
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -89,8 +95,7 @@ class NameAddr:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Via:
+class Via(NamedTuple):
     """One Via value (RFC 3261 20.42); ``transport`` in upper case."""
 
     transport: str
@@ -160,6 +165,10 @@ def parse_name_addr(text: str) -> NameAddr:
         BadUri: not of that form.
     """
     text = text.strip()
+    plain = _plain_named(text)
+    if plain is not None:
+        (display, where), params = plain
+        return NameAddr(display, where, _plain_params(params), text)
     named = _NAME_ADDR.match(text)
     if named is not None:
         quoted, tokens, uri, end = named[1], named[2], named[3], named.end()
@@ -172,12 +181,28 @@ def parse_name_addr(text: str) -> NameAddr:
     return NameAddr(display, parse_uri(uri), _header_params(text, end), text)
 
 
+def tag_of(text: str) -> str:
+    """The tag of a From or To value, ``""`` where there is none: as ``parse_name_addr``, sooner.
+
+    Raises:
+        BadUri: not of that form.
+    """
+    plain = _plain_named(text.strip())
+    if plain is None:
+        return parse_name_addr(text).tag
+    return _value_of(_plain_params(plain[1]), "tag") or ""
+
+
 def parse_via(text: str) -> Via:
     """Read one Via value.
 
     Raises:
         BadUri: not of the form ``SIP/2.0/transport sent-by *(;param)``.
     """
+    plain = _PLAIN_VIA.fullmatch(text)
+    if plain is not None:
+        transport, host, port, params = plain.groups()
+        return Via(transport.upper(), host, _port(port), _plain_params(params), text)
     text = text.strip()
     match = _VIA.match(text)
     if match is None:
@@ -192,6 +217,33 @@ def unquote(text: str) -> str:
     if len(text) < 2 or text[0] != '"' or text[-1] != '"':
         return text
     return _QUOTED_PAIR.sub(r"\1", text[1:-1]) if "\\" in text else text[1:-1]
+
+
+def _plain_named(text: str) -> tuple[tuple[str, Uri], str] | None:
+    """Display name and URI, and the parameters as written; None where it takes a closer look."""
+    plain = _PLAIN_NAMED.fullmatch(text)
+    if plain is None or len(plain[1]) > _KEPT_TEXT_MAX:
+        return None
+    known = _read_named(plain[1])
+    return None if known is None else (known, plain[2])
+
+
+@lru_cache(maxsize=URIS_KEPT)
+def _read_named(text: str) -> tuple[str, Uri] | None:
+    """Who is named in front of the parameters: the same few in message after message."""
+    named = _NAME_ADDR.fullmatch(text)
+    if named is None:
+        return None
+    quoted, tokens, uri = named.groups()
+    return unquote(quoted) if quoted else " ".join((tokens or "").split()), parse_uri(uri)
+
+
+def _plain_params(text: str) -> Params:
+    """Parameters that ``_PLAIN_PARAMS`` matched."""
+    if not text:
+        return ()
+    split = [item.partition("=") for item in text[1:].split(";")]
+    return tuple([(name.lower(), value if equals else None) for name, equals, value in split])
 
 
 def _header_params(text: str, start: int) -> Params:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
+from psapwatch.sip.header_name import named
 from psapwatch.sip.message import (
-    LISTS,
     Headers,
     Index,
     Message,
@@ -69,38 +69,6 @@ _PEEK_CSEQ: Final = re.compile(
 )
 _PEEK_CODE: Final = re.compile(rb"SIP/[0-9.]+ +([1-6][0-9]{2})(?![0-9])", re.IGNORECASE)
 
-_LONG_NAME: Final = {
-    "a": "Accept-Contact",
-    "b": "Referred-By",
-    "c": "Content-Type",
-    "d": "Request-Disposition",
-    "e": "Content-Encoding",
-    "f": "From",
-    "i": "Call-ID",
-    "j": "Reject-Contact",
-    "k": "Supported",
-    "l": "Content-Length",
-    "m": "Contact",
-    "n": "Identity-Info",
-    "o": "Event",
-    "r": "Refer-To",
-    "s": "Subject",
-    "t": "To",
-    "u": "Allow-Events",
-    "v": "Via",
-    "x": "Session-Expires",
-    "y": "Identity",
-    # and names that are shown alike however they were written
-    **{
-        name.lower(): name
-        for name in (
-            *("Call-ID", "Contact", "Content-Encoding", "Content-Length", "Content-Type"),
-            *("CSeq", "From", "Subject", "Supported", "To", "Via"),
-        )
-    },
-}
-"""The IANA table of compact forms (RFC 3261 7.3.3 and the RFCs that added to it)."""
-
 
 class Malformed(ValueError):
     """Octets that are not one well-formed SIP message, and what could still be read of them.
@@ -152,18 +120,25 @@ def serialize(message: Message) -> bytes:
         if not 100 <= message.code <= 699:
             raise ValueError(f"not a status code: {message.code}")
         lines = [f"SIP/2.0 {message.code} {message.reason}"]
-    for name, value in message.headers:
-        if name.lower() in ("content-length", "l"):
-            continue
-        if not _IS_TOKEN.fullmatch(name):
-            raise ValueError(f"not a header name: {name[:40]!r}")
-        lines.append(f"{name}: {value}")
+    lines += [f"{name}: {value}" for name, value in message.headers if _is_sent(name)]
     lines.append(f"Content-Length: {len(message.body)}\r\n\r\n")
     text = "\r\n".join(lines)
     breaks = len(lines) + 1
     if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
         raise ValueError("a CR, LF or NUL in a header")
     return text.encode() + message.body
+
+
+@lru_cache(maxsize=512)
+def _is_sent(name: str) -> bool:
+    """Whether a header is written as it stands; Content-Length is counted anew.
+
+    Raises:
+        ValueError: no header can have this name.
+    """
+    if not _IS_TOKEN.fullmatch(name):
+        raise ValueError(f"not a header name: {name[:40]!r}")
+    return name.lower() not in ("content-length", "l")
 
 
 def call_id_of(octets: bytes) -> str:
@@ -270,21 +245,6 @@ def _read(octets: bytes, *, stream: bool) -> Message:
     return received
 
 
-class _Name(NamedTuple):
-    """What a header is called: in full, in lower case, and whether its value is a list."""
-
-    shown: str
-    key: str
-    is_list: bool
-
-
-@lru_cache(maxsize=512)
-def _named(written: str) -> _Name:
-    shown = _LONG_NAME.get(written.lower(), written)
-    key = shown.lower()
-    return _Name(shown, key, key in LISTS)
-
-
 def _fields_of(section: str) -> tuple[Headers, Index]:
     """Split a header section that has the right shape; folds become a space (RFC 3261 7.3.1).
 
@@ -300,7 +260,7 @@ def _fields_of(section: str) -> tuple[Headers, Index]:
     index: dict[str, tuple[str, ...]] = {}
     for line in lines:
         written, _colon, value = line.partition(":")
-        name, key, is_list = _named(written.strip())
+        name, key, is_list = named(written)
         value = value.strip()
         if is_list and ("," in value or not value):
             values = _elements(value)

@@ -99,7 +99,7 @@ class Flush:
             (
                 self._series(connection, _series_of(each)),
                 each.attempt_id,
-                _pack(evidence_words.to_json(redacted(each))["transcript"]),
+                _pack(evidence_words.plain_transcript(redact_transcript(each.transcript))),
             )
             for each in self.passes
         )
@@ -122,14 +122,16 @@ class Flush:
     def _row(self, connection: sqlite3.Connection, seen: Evidence, verdict: Verdict) -> list[Any]:
         # Of a pass only the observations are kept: its transcript is in last_passes, if at all.
         passed = verdict.outcome is Outcome.PASS
-        plain = evidence_words.to_json(seen if passed else redacted(seen))
+        kept = seen if passed else redacted(seen)
         return [
             self._series(connection, _series_of(seen)),
             *(seen.attempt_id, verdict.failed, seen.started_at, seen.duration_s),
             *(verdict.outcome.value, verdict.cause.value, verdict.plane.value, verdict.why),
             *(seen.leg, seen.source, seen.call_id, seen.v),
-            _encode(plain["observations"]),
-            None if passed or not seen.transcript else _pack(plain["transcript"]),
+            _encode(evidence_words.plain_observations(kept)),
+            None
+            if passed or not seen.transcript
+            else _pack(evidence_words.plain_transcript(kept.transcript)),
         ]
 
     def _series(self, connection: sqlite3.Connection, series: Series) -> int:

@@ -80,6 +80,15 @@ class Runner(Protocol):
         """
         ...
 
+    async def look(self, job: Job[T]) -> T:
+        """Run a job that reads what another process changed; what is queued here may go on waiting.
+
+        Raises:
+            sqlite3.Error: what the job raised.
+            Closed: the store was closed first.
+        """
+        ...
+
     async def close(self) -> int:
         """Commit what is queued and close the connection; return how many changes are lost."""
         ...
@@ -136,6 +145,12 @@ class Inline:
         if error:
             raise error
         return result
+
+    async def look(self, job: Job[T]) -> T:
+        """Run a job now, before what was posted: a look each second commits nothing."""
+        if self._closed or not self._transactions:
+            raise Closed("the store is closed")
+        return job(self._transactions.connection)
 
     async def close(self) -> int:
         """Commit what is queued and close the connection; return how many changes are lost."""
@@ -207,6 +222,10 @@ class WriterThread:
             return await future
         finally:
             self._awaited -= 1
+
+    async def look(self, job: Job[T]) -> T:
+        """Run a job in the thread, whose connection it is; raises what it raises."""
+        return await self.submit(job)
 
     def _breathe(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let the writer have the interpreter while somebody waits for it."""

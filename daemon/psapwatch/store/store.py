@@ -261,7 +261,7 @@ class Store:
 
         Returns whether anything was: stops, commissions, baselines, the floor, acknowledgements.
         """
-        version = await self._run.submit(_data_version)
+        version = await self._run.look(_data_version)
         if version == self._data_version or self.trouble:
             return False
         taken = False

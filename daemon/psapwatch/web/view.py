@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from psapwatch.evidence import Evidence
+from psapwatch.frozen import frozen
 from psapwatch.incident import Incident
 from psapwatch.verdict import Cause, Outcome, Verdict
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckRow:
     """One check on one path, as it stands now. Moments are Unix seconds."""
 
