@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from psapwatch.evidence import Evidence, Kind, Observation
+from psapwatch.frozen import frozen
 from psapwatch.remote_text import printable
 
 LEARNING_PASSES: Final = 10
@@ -45,7 +46,7 @@ class Difference(NamedTuple):
         return f"{self.what} {self.seen or 'none'}, usually {self.usual or 'none'}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answerer:
     """What one final response tells of who gave it; ``""`` and 0 where it tells nothing."""
 
@@ -158,7 +159,7 @@ class Baseline:
             return self._with(answerer, code)
         if usual is None or not self.is_usual(code):
             return self._met(answerer, code, usual)
-        better = usual.known_better(answerer)
+        better = usual if usual == answerer else usual.known_better(answerer)
         if better == usual and self.newcomer is None and self.is_learnt:
             return self
         newcomer = replace(self.newcomer, alone=False) if self.newcomer else None

@@ -87,7 +87,7 @@ class Pool:
     def take(self, path: str, at: float, *, failed: bool) -> None:
         """Take one sample of an attempt on ``path`` that began at ``at``."""
         if not (failed or self.samples or self.is_sick):
-            return  # a pass while nothing points to loss
+            return  # a pass while nothing points to loss: every level stays at zero
         column = 0 if failed else 1
         highest = 0.0
         levels = self.levels
@@ -175,11 +175,15 @@ class Pools:
     """All pools of one vantage."""
 
     pools: dict[tuple[SampleKind, Scope], Pool] = field(default_factory=dict)
+    _awake: set[tuple[SampleKind, Scope]] = field(default_factory=set)
+    """Those that something may point to loss in; one that was reset leaves with its next sample."""
 
     def take(
         self, scopes: Iterable[Scope], kind: SampleKind, path: str, at: float, *, failed: bool
     ) -> None:
         """Count one sample in every domain that it belongs to; a PSAP alone is no pool."""
+        if not failed and not self._awake:
+            return  # a pass while nothing anywhere points to loss
         for scope in scopes:
             if scope[0] == "psap":
                 continue
@@ -189,8 +193,11 @@ class Pools:
                     continue
                 levels = [0.0] * len(_LOSSES[kind])
                 pool = self.pools[kind, scope] = Pool(kind, levels)
-            if failed or pool.samples or pool.is_sick:  # else every level stays at zero
-                pool.take(path, at, failed=failed)
+            pool.take(path, at, failed=failed)
+            if pool.samples or pool.is_sick:
+                self._awake.add((kind, scope))
+            else:
+                self._awake.discard((kind, scope))
 
     def explained_by(self, scopes: Collection[Scope]) -> None:
         """Forget what other domains gathered from failures that these now explain."""

@@ -24,7 +24,8 @@ from psapwatch.simulator.link import Link
 from psapwatch.simulator.rule import Direction, Packet, Phase
 from psapwatch.world import Clock
 
-TRANSCRIPT_MAX: Final = 20_000
+TRANSCRIPT_MAX: Final = 2_000
+"""Crossings kept; more would be cold memory that every new one has to fetch."""
 NEAR: Final = Link(delay_s=0.000_2, jitter_s=0.0)
 """Between hosts of one place."""
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from psapwatch.endpoint import Address, TransportName
 from psapwatch.simulator.alertmanager import FakeAlertmanager
@@ -50,6 +50,13 @@ class SimulatedEntropy:
         return low + (high - low) * self._random.random()
 
 
+class _Found(NamedTuple):
+    """What a name last had, and the legs that were made of it."""
+
+    addresses: tuple[Address, ...]
+    legs: tuple[Address, ...]
+
+
 class SimulatedResolver:
     """Names from a table. ``error`` makes every name fail that way; addresses are never asked."""
 
@@ -57,7 +64,7 @@ class SimulatedResolver:
         self.names: dict[str, tuple[Address, ...]] = dict(names or {})
         self.error = ""
         self.delay_s = 0.0
-        self._last: dict[str, tuple[Address, ...]] = {}
+        self._last: dict[tuple[str, TransportName], _Found] = {}
 
     async def resolve(self, uri: str, transport: TransportName) -> Resolved:
         """As ``world.Resolver.resolve``; the port is the URI's, the name's, or the transport's."""
@@ -69,16 +76,18 @@ class SimulatedResolver:
             return Resolved(host, (Address(host, port or _default(transport)),), transport)
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
-        if self.error or host not in self.names:
-            error = self.error or "nxdomain"
-            last = self._last.get(f"{uri} {transport}", ())
-            return Resolved(host, last, transport, error, "simulated", self.delay_s)
-        legs = tuple(
-            Address(address.host, port or address.port or _default(transport))
-            for address in self.names[host][:LEGS_MAX]
-        )
-        self._last[f"{uri} {transport}"] = legs
-        return Resolved(host, legs, transport, duration_s=self.delay_s)
+        last = self._last.get((uri, transport))
+        addresses = self.names.get(host)
+        if self.error or addresses is None:
+            error, legs = self.error or "nxdomain", last.legs if last else ()
+            return Resolved(host, legs, transport, error, "simulated", self.delay_s)
+        if last is None or last.addresses is not addresses:
+            legs = tuple(
+                Address(address.host, port or address.port or _default(transport))
+                for address in addresses[:LEGS_MAX]
+            )
+            last = self._last[uri, transport] = _Found(addresses, legs)
+        return Resolved(host, last.legs, transport, duration_s=self.delay_s)
 
 
 @lru_cache(maxsize=4_096)

@@ -83,6 +83,7 @@ OTHER: Final[Table] = {
 _FOLD: Final = re.compile(r"\r\n[ \t]+")
 _BRANCH: Final = re.compile(r";\s*branch\s*=\s*([^;,\s]+)", re.IGNORECASE)
 _TAG: Final = re.compile(r";\s*tag\s*=\s*([^;,\s>]+)", re.IGNORECASE)
+_FIELD: Final = re.compile(r"([^:\r\n]++):[ \t]*+([^\r\n]*+)")
 _NEEDED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
 HEADER_OCTETS_MAX: Final = 16_384
 
@@ -125,18 +126,17 @@ def hear(octets: bytes) -> Heard | None:
     text = head.decode(errors="replace")
     if "\r\n " in text or "\r\n\t" in text:
         text = _FOLD.sub(" ", text)
-    start, *lines = text.split("\r\n")
+    start, _end, lines = text.partition("\r\n")
     words = start.split(" ")
     if len(words) != 3 or words[2] != "SIP/2.0":
         return None
     fields: dict[str, list[str]] = {}
-    for line in lines:
-        written, _colon, value = line.partition(":")
+    for written, value in _FIELD.findall(lines):
         name = named(written).key
         if name in fields:
-            fields[name].append(value.strip())
+            fields[name].append(value.rstrip())
         else:
-            fields[name] = [value.strip()]
+            fields[name] = [value.rstrip()]
     if not fields.keys() >= _NEEDED:
         return None
     method, uri, _version = words

@@ -53,6 +53,7 @@ _REQUEST_LINE: Final = re.compile(
 _HEADER_LINES: Final = re.compile(
     rb"(?:\r\n[!%'*+\-.0-9A-Z_`a-z~]++[ \t]*+:[^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)++"
 )
+_FIELD: Final = re.compile(r"([^:\r\n]++):([^\r\n]*+)")
 _FOLD: Final = re.compile(r"\r\n[ \t]([^\r\n]*)")
 _LENGTHS: Final = re.compile(
     rb"\r\n(?:content-length|l)[ \t]*+:((?:[^\r\n]|\r\n[ \t])*+)", re.IGNORECASE
@@ -253,15 +254,14 @@ def _fields_of(section: str) -> tuple[Headers, Index]:
     """
     if "\r\n " in section or "\r\n\t" in section:
         section = _FOLD.sub(_unfolded, section)
-    lines = section.split("\r\n")
-    if len(lines) > HEADERS_MAX:
-        raise ValueError(f"Too many headers ({len(lines)} > {HEADERS_MAX})")
+    fields = _FIELD.findall(section)
+    if len(fields) > HEADERS_MAX:
+        raise ValueError(f"Too many headers ({len(fields)} > {HEADERS_MAX})")
     flat: list[tuple[str, str]] = []
     index: dict[str, tuple[str, ...]] = {}
-    for line in lines:
-        written, _colon, value = line.partition(":")
+    for written, text in fields:
         name, key, is_list = named(written)
-        value = value.strip()
+        value = text.strip()
         if is_list and ("," in value or not value):
             values = _elements(value)
             flat += [(name, each) for each in values]
