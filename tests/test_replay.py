@@ -265,6 +265,7 @@ def test_a_file_of_ones_own_is_replayed(tmp_path: Path) -> None:
     late = _replay(str(mine))
     assert late.exit_code == 1
     assert "expected within 1 s" in late.output
+    assert f"again with: psapwatch replay {mine} --seed 1" in late.stderr
 
 
 def test_what_cannot_be_replayed_is_said(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -95,7 +96,7 @@ def replay(
     ready = [file for file in files if trying or file not in waiting]
     runs = [(file, seed + nth) for file in ready for nth in range(seeds)]
     judged = []
-    for each in _shown(_played(runs, jobs), len(runs), quiet=as_json):
+    for each in _shown(runs, _played(runs, jobs), quiet=as_json):
         judged.append(each)
         if as_json:
             click.echo(json.dumps(_plain(each)))
@@ -147,12 +148,17 @@ def _play(run: Run) -> Judged:
     return judge(play(read(file), seed))
 
 
-def _shown(judged: Iterator[Judged], total: int, *, quiet: bool) -> Iterator[Judged]:
+def _shown(runs: Sequence[Run], judged: Iterator[Judged], *, quiet: bool) -> Iterator[Judged]:
+    """Show how far it is, and at once, above the bar, which run failed and how to see it again."""
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=quiet or total == 1) as progress:
-        task = progress.add_task("replaying", total=total)
-        for each in judged:
+    with Progress(console=console, transient=True, disable=quiet or len(runs) == 1) as progress:
+        task = progress.add_task("replaying", total=len(runs))
+        for (file, seed), each in zip(runs, judged, strict=True):
             progress.update(task, advance=1, description=each.played.scenario.name)
+            if not each.passed:
+                name = Path(file).stem if shipped().get(Path(file).stem) == Path(file) else file
+                again = f"failed; again with: psapwatch replay {shlex.quote(name)} --seed {seed}"
+                console.print(again, highlight=False, markup=False, soft_wrap=True)
             yield each
 
 
