@@ -86,9 +86,6 @@ class Metrics:
             else:
                 family = self._series[row] = series(row, self.registry)
             self._families.append(family)
-        self._late = {
-            row: self._histograms[row].at() for row in (names.SCHEDULE_DELAY, names.LOOP_DELAY)
-        }
         self._process = ProcessCollector(registry=self.registry)
         build = (version("psapwatch"), platform.python_version(), vantage)
         self._series[names.BUILD_INFO].at(*build).set(1)
@@ -128,10 +125,7 @@ class Metrics:
         verdict: Verdict,
         phases: Mapping[str, float] | None = None,
     ) -> None:
-        """Count one attempt: its outcome, cause, messages, durations, media and call endings.
-
-        ``phases`` are ``phases_of`` the evidence, where the caller needs them as well.
-        """
+        """Count one attempt and all in it; ``phases`` where the caller has read them already."""
         phases = phases_of(evidence) if phases is None else phases
         self._paths.attempt(path, check, evidence, verdict, phases.get("final"))
         firewall, name = path.firewall.id, check.name
@@ -221,11 +215,11 @@ class Metrics:
 
     def schedule_delay(self, late_s: float) -> None:
         """Take how late one attempt began."""
-        self._late[names.SCHEDULE_DELAY].observe(max(0.0, late_s))
+        self._histograms[names.SCHEDULE_DELAY].at().observe(max(0.0, late_s))
 
     def loop_delay(self, late_s: float) -> None:
         """Take how late the loop woke."""
-        self._late[names.LOOP_DELAY].observe(max(0.0, late_s))
+        self._histograms[names.LOOP_DELAY].at().observe(max(0.0, late_s))
 
     def self_test(self, test: str, at: float) -> None:
         """Say when a self test (``metrics_names.SELF_TESTS``) last gave the expected verdict."""

@@ -214,9 +214,8 @@ class Call:
 
     def next_timer(self) -> float | None:
         """Return the next deadline, loop seconds."""
-        deadlines = [self._patience_until, self._hold_until, self._legs.next_timer()]
-        deadlines += [invitation.next_timer() for invitation in self._invitations]
-        return soonest(deadlines)
+        ours = (self._patience_until, self._hold_until, self._legs.next_timer())
+        return soonest((*ours, *(each.next_timer() for each in self._invitations)))
 
     # ---- inside
 
