@@ -17,7 +17,7 @@ from psapwatch.endpoint import Path
 from psapwatch.fault_domain import Scope, scopes_of
 from psapwatch.incident import Incident, Notice
 from psapwatch.pooled import Pools
-from psapwatch.variants import wanted_variants
+from psapwatch.variants import wanted_rewrites, wanted_variants
 from psapwatch.verdict import Cause
 from psapwatch.wanted import (
     Ground,
@@ -140,7 +140,10 @@ class Casebook:
         ground = self.ground
         look = look_at(ground, standings, now, muted, self.is_covered)
         notices: list[Notice] = []
-        variants = wanted_variants(ground, standings, now)
+        variants = [
+            *wanted_variants(ground, standings, now),
+            *wanted_rewrites(ground, standings),
+        ]
         asked = {("CallsDegraded", "firewall", each.member) for each in variants}
         for wanted in (
             *wanted_domains(ground, look),
@@ -175,7 +178,7 @@ class Casebook:
             member=wanted.member,
             psap=wanted.psap,
             firewall=wanted.firewall,
-            cause=Cause.UNKNOWN,
+            cause=wanted.cause,
             summary="",
             opened_at=look.now,
             first_failure_at=wanted.since,

@@ -274,6 +274,7 @@ class Desk:
         else:
             self._failing.discard(key)
         self._dirty = self._dirty or after.is_failing or before.is_failing
+        self._dirty = self._dirty or after.cause is Cause.ALG_REWRITE  # passes, and is told
         is_muted = after.is_failing and self._muted(path)
         shown = "muted" if is_muted else str(best_leg(seen.legs.values()).state)
         if shown != seen.shown:

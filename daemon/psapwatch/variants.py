@@ -1,12 +1,14 @@
-"""Incidents for calls of one kind: large ones, say, or answered late (layer L1, pure).
+"""Incidents that only our own responder behind a firewall can show (layer L1, pure).
 
-Only our own responder behind a firewall is called in such a way, so that what real callers would
-meet shows before one of them does.
+It is called in ways that no PSAP is: with large calls, say, or to be answered late. And it tells
+what arrived of a call, so that whoever changes calls on the way is found though they pass.
 """
 
 from __future__ import annotations
 
 from psapwatch.detection import State
+from psapwatch.endpoint import REFERENCE
+from psapwatch.verdict import Cause
 from psapwatch.wanted import Ground, Standings, Wanted
 
 
@@ -38,6 +40,33 @@ def wanted_variants(ground: Ground, standings: Standings, now: float) -> list[Wa
                 evidence={"kind": "variant", "check": check.name, "why": failing[0].why},
             ),
         )
+    return list(found.values())
+
+
+def wanted_rewrites(ground: Ground, standings: Standings) -> list[Wanted]:
+    """Incidents for firewalls behind which calls arrive otherwise than they were sent.
+
+    Calls pass, so it is no page. But whoever rewrites addresses breaks what it does not know.
+    """
+    found: dict[str, Wanted] = {}
+    for run in ground.rows:
+        firewall = run.path.firewall.id
+        if run.path.psap.id != REFERENCE or run.of_kind[1] != "call":
+            continue
+        for leg in standings.get(run.of_check, {}).values():
+            if leg.state is State.DEGRADED and leg.cause is Cause.ALG_REWRITE:
+                found[firewall] = Wanted(
+                    "CallsDegraded",
+                    "ticket",
+                    "firewall",
+                    firewall,
+                    "",
+                    firewall,
+                    leg.last_at,
+                    (),
+                    evidence={"kind": "rewrite", "why": leg.why},
+                    cause=Cause.ALG_REWRITE,
+                )
     return list(found.values())
 
 

@@ -119,6 +119,8 @@ class Wanted:
     untested: tuple[str, ...] = ()
     evidence: Mapping[str, float | str] = field(default_factory=dict)
     """The numbers of a pooled finding."""
+    cause: Cause = Cause.UNKNOWN
+    """Where it is known from the first; otherwise the failures name it."""
 
 
 def standing_kind(check: Check) -> StandingKind:

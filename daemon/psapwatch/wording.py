@@ -28,6 +28,8 @@ def summary_of(
         return _partial(incident, where, psaps_behind)
     if incident.evidence.get("kind") == "variant":
         return _variant(incident, where, psaps_behind)
+    if incident.evidence.get("kind") == "rewrite":
+        return _rewrite(incident, where, psaps_behind)
     failed, passed = [], []
     for kind in ("call", "options", "kept"):
         legs = [leg for leg in by_kind.get(kind, ()) if leg.last_at >= incident.first_failure_at]
@@ -74,6 +76,13 @@ def _variant(incident: Incident, where: str, psaps_behind: int) -> str:
     numbers, since = incident.evidence, clock(incident.first_failure_at)
     said = f"Calls {where} of the kind {numbers['check']} fail since {since}; other calls pass"
     return f"{said}; {psaps_behind} PSAPs are behind it. Seen: {numbers['why']}."
+
+
+def _rewrite(incident: Incident, where: str, psaps_behind: int) -> str:
+    """Calls that pass, and do not arrive as they were sent."""
+    said = f"Calls {where} are changed on the way since {clock(incident.first_failure_at)}"
+    why = str(incident.evidence["why"]).removeprefix("changed on the way: ")
+    return f"{said}, and pass; {psaps_behind} PSAPs are behind it. Seen at the reference: {why}."
 
 
 def _where(incident: Incident) -> str:

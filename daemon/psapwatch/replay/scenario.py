@@ -32,14 +32,13 @@ from psapwatch.simulator.world import EPOCH
 from psapwatch.sip.answering_script import SCRIPTS
 from psapwatch.verdict import Cause
 
-Need = Literal["battery", "bypass", "gateway", "pooled", "self-proof"]
+Need = Literal["battery", "bypass", "pooled", "self-proof"]
 
 CauseName = Annotated[Cause, Field(strict=False)]
 
 NEEDS: Final[Mapping[Need, str]] = {
     "battery": "differential probes: second source, kept flow, size, content, delayed answer, rate",
     "bypass": "a probe that the firewall must block, and the echoed source address",
-    "gateway": "the echoed request compared with the one that was sent",
     "pooled": "pooled detection of partial loss",
     "self-proof": "witness, always-green and always-red targets",
 }

@@ -129,6 +129,8 @@ def topology(world: SimulatedWorld, seed: int, plan: Plan = Plan()) -> Topology:
         name: _stand(world, seed, plan, f"ref-{name}", f"Reference {name}", (f"10.30.{number}.1",))
         for number, name in enumerate(plan.firewalls)
     }
+    for point in (each for reference in references.values() for each in reference.points):
+        point.tells_what_it_saw = True  # as ``psapwatch respond`` does
     witnesses = {}
     for v, vantage in enumerate(plan.vantages):
         world.network.place(f"10.{150 + v}.0.10", f"{vantage}/control")
