@@ -37,7 +37,6 @@ LAYERS: Final = {
     "L3 work": {"probes", "simulator"},
     "L2 ports": {"world", "net"},
     "L1 pure core": {
-        "announced",
         "baseline",
         "battery",
         "call_findings",
@@ -49,7 +48,6 @@ LAYERS: Final = {
         "diagnosis",
         "duration",
         "fault_domain",
-        "green_round",
         "incident",
         "location",
         "metrics_names",

@@ -9,13 +9,19 @@ from __future__ import annotations
 import asyncio
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from psapwatch.announced import Calendar, Change
-from psapwatch.assignment import Shard, ground_of, runs_of, thresholds_of
+from psapwatch.assignment import (
+    Shard,
+    ground_of,
+    is_muted,
+    runs_of,
+    thresholds_of,
+    windows_open,
+)
 from psapwatch.board import Board
 from psapwatch.casebook import Casebook
 from psapwatch.config.errors import BadConfig
@@ -46,6 +52,9 @@ from psapwatch.web.users import Users
 from psapwatch.web.view import MaintenanceRow, Refused
 from psapwatch.world import CallForbidden, OpenCall, World
 
+CHANGES_MAX: Final = 100
+"""Change events remembered for the text of alerts."""
+
 
 class Daemon:
     """One psapwatch: ``start``, then ``stop``. Implements ``web.view.Commands``."""
@@ -67,7 +76,6 @@ class Daemon:
         self._log: FilteringBoundLogger = (log or structlog.get_logger("psapwatch")).bind()
         loop = asyncio.get_running_loop()
         runs = self.runs
-        self.calendar = Calendar()
         self.casebook = Casebook(ground_of(config, shard), lambda: world.entropy.token(6))
         self.board = Board(
             config.vantage, world.clock, store, lambda: self.casebook.open, self._windows_open
@@ -86,7 +94,7 @@ class Daemon:
             self.casebook,
             self.recorder,
             thresholds_of(config),
-            muted=self.calendar.names,
+            muted=lambda path: is_muted(self.config, path, world.clock.wall()),
             baselines=baselines_in(store),
         )
         self.housekeeping = Housekeeping(
@@ -95,15 +103,15 @@ class Daemon:
             self.metrics,
             self.recorder,
             world.clock,
-            self.calendar,
+            self._windows_open,
             lambda: self.config.store.keep_days,
-            self._take_announced,
             self._log,
         )
         self.watch = Watch(
             world, config.identity, store, self.desk, Permits(store), self.metrics, self._log
         )
         self.board.configure(runs)
+        self.changes: list[tuple[float, str, str]] = []
         self._self_test = dict(self_test or {})
         self._door: Door | None = None
         self._tasks: list[asyncio.Task[Any]] = []
@@ -126,8 +134,6 @@ class Daemon:
             ValueError: two sinks tell the same place, or a sink's file cannot be used.
         """
         wall = self.world.clock.wall()
-        self._take_announced()
-        self.calendar.turn(wall)
         self.casebook.adopt(self.store.open_now(), wall)
         self.metrics.incidents(self.casebook.open)
         self.housekeeping.show_stops()
@@ -254,7 +260,6 @@ class Daemon:
         self.config = new
         self.casebook.ground = ground_of(new, self._shard)
         self.desk.thresholds = thresholds_of(new)
-        self._take_announced()
         self.board.configure(self.runs)
         self.watch.identity, self.watch.confirm = new.identity, new.detection.confirm
         self.watch.permits.know(new.psaps)
@@ -267,8 +272,8 @@ class Daemon:
 
     async def change(self, what: str, by: str, at: float) -> None:
         """Remember a change event; alerts that open soon after quote it."""
-        self.store.decisions.note(Change(at, what, by), self.world.clock.wall())
-        self._take_announced()
+        self.changes = [*self.changes, (at, what, by)][-CHANGES_MAX:]
+        self.store.decisions.audit(by, f"change {what}", "", self.world.clock.wall())
 
     async def probe(self, target: str, module: str) -> tuple[Evidence, Verdict]:
         """One attempt now; a call only on a configured path that may be called at this moment.
@@ -294,16 +299,7 @@ class Daemon:
             ) from no
 
     def _windows_open(self) -> Sequence[MaintenanceRow]:
-        return [
-            MaintenanceRow(each.scope, each.member, each.until_at, each.why, each.id, each.by)
-            for each in self.calendar.open
-        ]
-
-    def _take_announced(self) -> None:
-        """Go by the windows and changes that the configuration and the store hold now."""
-        decisions = self.store.decisions
-        self.calendar.windows = (*self.config.maintenance, *decisions.windows)
-        self.casebook.quote(decisions.changes)
+        return windows_open(self.config, self.world.clock.wall())
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

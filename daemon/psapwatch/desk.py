@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from psapwatch.baseline import NOTHING_KNOWN, Answerer, Baseline
 from psapwatch.battery import Result, Row, is_variant
 from psapwatch.casebook import Casebook
-from psapwatch.detection import Standing, Thresholds, best_leg, step
+from psapwatch.detection import Standing, State, Thresholds, step
 from psapwatch.diagnosis import Case, diagnose
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
 from psapwatch.evidence import Evidence, Kind
@@ -208,19 +208,6 @@ class Desk:
             self._tell([self.casebook.withdraw(incident.identity, wall)])
         self._told_blind = why
 
-    def report(self, incidents: Iterable[Incident], wall: float) -> None:
-        """Tell what others have found; what is open already goes on."""
-        self._tell([self.casebook.report(each, wall) for each in incidents])
-
-    def start_anew(self, path: Path, check: Check) -> None:
-        """Forget that a check fails: only what it does from now on counts."""
-        seen = self._of(path, check)
-        for leg, standing in seen.legs.items():
-            if standing.is_failing:
-                seen.legs[leg] = Standing(last_pass_at=standing.last_pass_at)
-                self._failing.discard((path.key, check.name, leg))
-        self._show(path, check, seen)
-
     def tick(self, wall: float) -> None:
         """Review the incidents if anything may have changed."""
         if self.sight.is_pending(wall):
@@ -288,10 +275,8 @@ class Desk:
             self._failing.discard(key)
         self._dirty = self._dirty or after.is_failing or before.is_failing
         self._dirty = self._dirty or after.cause is Cause.ALG_REWRITE  # passes, and is told
-        self._show(path, check, seen, is_muted=after.is_failing and self._muted(path))
-
-    def _show(self, path: Path, check: Check, seen: _Seen, *, is_muted: bool = False) -> None:
-        shown = "muted" if is_muted else best_leg(seen.legs.values()).state.value
+        is_muted = after.is_failing and self._muted(path)
+        shown = "muted" if is_muted else str(best_leg(seen.legs.values()).state)
         if shown != seen.shown:
             seen.shown = shown
             self._recorder.state(path, check.name, shown)
@@ -347,3 +332,18 @@ class Desk:
             self._tell([self.casebook.report(incident, wall)])
         else:
             self._tell([self.casebook.withdraw(incident.identity, wall)])
+
+
+def best_leg(legs: Iterable[Standing]) -> Standing:
+    """The leg that stands best; a path without any attempt yet is unknown."""
+    known = tuple(legs)
+    if len(known) == 1:
+        return known[0]
+    rank = (State.UP, State.DEGRADED, State.UNKNOWN, State.SUSPECT, State.DOWN)
+    return min(known, key=lambda leg: rank.index(leg.state), default=Standing())
+
+
+def prober_fault(error: BaseException) -> Verdict:
+    """The verdict on an attempt that our own bug ended: never about a PSAP."""
+    why = f"{type(error).__name__}: {error}"[:200]
+    return Verdict(Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why)

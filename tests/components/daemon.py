@@ -14,9 +14,12 @@ from components.firewall import Laboratory
 from components.inbox import fetch
 from components.ports import free_port
 from components.process import HERE, Bench, Place, Running
+from components.waiting import PAUSE_S
 
 READY_WITHIN_S: Final = 20.0
 END_WITHIN_S: Final = 5.0
+LOOK_EVERY_S: Final = 0.1
+"""Each look into a namespace costs a process there."""
 PROGRAM: Final = Path(sys.executable).with_name("psapwatch")
 OWN_PORT: Final = 9911
 """Where it listens in a namespace of its own, where no port can be taken."""
@@ -55,9 +58,16 @@ class Daemon:
         """Return the sum over all samples of a metric with these labels."""
         return sum(self.samples(name, labels).values())
 
-    def wait_for(self, condition: Callable[[], object], within_s: float, what: str) -> None:
+    def wait_for(
+        self,
+        condition: Callable[[], object],
+        within_s: float,
+        what: str,
+        *,
+        pause_s: float = PAUSE_S,
+    ) -> None:
         """Wait until something has come about; a daemon that ends meanwhile fails with its log."""
-        self.running.wait_until(lambda: bool(condition()), what, within_s)
+        self.running.wait_until(lambda: bool(condition()), what, within_s, pause_s=pause_s)
 
     def end(self) -> None:
         """Send SIGTERM.
@@ -99,7 +109,10 @@ def start_daemon(
     if laboratory is not None:
         base_url = laboratory.reach(place, port)
     running.wait_until(
-        lambda: fetch(f"{base_url}/-/ready").status == 200, "is ready", READY_WITHIN_S
+        lambda: fetch(f"{base_url}/-/ready").status == 200,
+        "is ready",
+        READY_WITHIN_S,
+        pause_s=LOOK_EVERY_S,
     )
     daemon = Daemon(base_url, running, config)
     bench.stack.callback(_must_end_well, daemon)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +31,12 @@ FIREWALL_OUTER: Final = "198.51.100.1"
 FIREWALL_INNER: Final = "203.0.113.1"
 INSIDE: Final = "203.0.113.2"
 INSIDE_V6: Final = "2001:db8:2::2"
-PSAPS: Final = "198.18.0.0/16"
-"""Each address of it reaches port 5060 of INSIDE: many answering points, one responder."""
+PSAPS: Final = "198.18.0.0/15"
+PSAPS_V6: Final = "2001:db8:18::/47"
+"""Each address of them reaches the same port of INSIDE: many answering points, one responder."""
 SIP_PORT: Final = 5060
+CONTROL: Final = "192.0.2.10"
+"""A source of ours whose way leads round the firewall, straight to the inside."""
 
 _SET_UP: Final = f"""
 set -e
@@ -58,11 +61,19 @@ ip -n firewall link set outer up
 ip -n firewall link set inner up
 ip -n outside link set fw up
 ip -n inside link set fw up
+ip -n outside link add round type veth peer name round netns inside
+ip -n outside address add {CONTROL}/24 dev round
+ip -n inside address add 192.0.2.2/24 dev round
+ip -n outside link set round up
+ip -n inside link set round up
+ip -n outside route add default via 192.0.2.2 table 100
+ip -n outside rule add from {CONTROL} lookup 100
 ip -n outside route add default via {FIREWALL_OUTER}
 ip -n inside route add default via {FIREWALL_INNER}
 ip -n outside route add default via 2001:db8:1::1
 ip -n inside route add default via 2001:db8:2::1
 ip -n firewall route add {PSAPS} via {INSIDE}
+ip -n firewall route add {PSAPS_V6} via {INSIDE_V6}
 ip netns exec firewall sh -c '
   echo 1 > /proc/sys/net/ipv4/ip_forward
   echo 1 > /proc/sys/net/ipv6/conf/all/forwarding'
@@ -73,8 +84,15 @@ table ip psaps {{
     ip daddr {PSAPS} meta l4proto {{ tcp, udp }} dnat to {INSIDE}
   }}
 }}
+table ip6 psaps {{
+  chain prerouting {{
+    type nat hook prerouting priority dstnat
+    ip6 daddr {PSAPS_V6} meta l4proto {{ tcp, udp }} dnat to {INSIDE_V6}
+  }}
+}}
 NFT
-ip netns exec firewall nft -f - <<NFT
+for name in firewall inside; do
+ip netns exec $name nft -f - <<NFT
 table inet bench {{
   chain raw {{
     type filter hook prerouting priority -450
@@ -87,6 +105,7 @@ table inet bench {{
   }}
 }}
 NFT
+done
 """
 
 
@@ -96,6 +115,7 @@ class Rule:
 
     statement: str
     _laboratory: Laboratory
+    _place: Place
     _chain: str
     _handle: int
     _last_packets: int | None = None
@@ -105,7 +125,8 @@ class Rule:
         """How many packets it has met; after ``lift`` the last count."""
         if self._last_packets is not None:
             return self._last_packets
-        listed = self._laboratory.nft_json("list", "chain", "inet", "bench", self._chain)
+        words = ("list", "chain", "inet", "bench", self._chain)
+        listed = self._laboratory.nft_json(*words, place=self._place)
         for row in listed["nftables"]:
             if row.get("rule", {}).get("handle") == self._handle:
                 return next(
@@ -117,7 +138,8 @@ class Rule:
         """Take the rule away; what it counted stays readable."""
         if self._last_packets is None:
             self._last_packets = self.packets
-            self._laboratory.nft(f"delete rule inet bench {self._chain} handle {self._handle}")
+            gone = f"delete rule inet bench {self._chain} handle {self._handle}"
+            self._laboratory.nft(gone, place=self._place)
 
 
 @dataclass(slots=True)
@@ -138,19 +160,25 @@ class Laboratory:
 
     @contextmanager
     def rule(
-        self, statement: str, *, chain: str = "forward", must_move: bool = True
+        self,
+        statement: str,
+        *,
+        chain: str = "forward",
+        place: Place | None = None,
+        must_move: bool = True,
     ) -> Iterator[Rule]:
         """Load one rule; afterwards take it away and assert that its counter moved.
 
         ``chain`` is ``forward``, ``raw`` (prerouting, before conntrack) or ``output`` (of the
-        firewall itself). A mistyped rule would load nothing, and every probe would "pass".
+        firewall itself); ``place`` is the firewall, or ``inside`` for a rule of the far end's own.
+        A mistyped rule would load nothing, and every probe would "pass".
         """
         assert "counter" in statement, f"{statement!r} has no counter to prove that it matched"
-        loaded = self.nft_json(
-            "--echo", "--handle", "add", "rule", "inet", "bench", chain, statement
-        )
+        place = place or self.firewall
+        words = ("--echo", "--handle", "add", "rule", "inet", "bench", chain, statement)
+        loaded = self.nft_json(*words, place=place)
         handle = next(int(row["add"]["rule"]["handle"]) for row in loaded["nftables"])
-        rule = Rule(statement, self, chain, handle)
+        rule = Rule(statement, self, place, chain, handle)
         try:
             yield rule
         finally:
@@ -158,15 +186,21 @@ class Laboratory:
         if must_move:
             assert rule.packets > 0, f"no packet ever met {statement!r}"
 
-    def nft(self, commands: str) -> str:
-        """Run nft commands in the firewall, for sets, maps and chains of one's own."""
-        return self.run(self.firewall, [program("nft"), "-f", "-"], commands)
+    def know(self, names: Mapping[str, Sequence[str]]) -> None:
+        """Give names their addresses, in a hosts file of these namespaces alone."""
+        hosts = self.bench.new_folder("names") / "hosts"
+        lines = [f"{address} {name}" for name, found in names.items() for address in found]
+        hosts.write_text("\n".join(lines) + "\n", encoding="ascii")
+        _run([*self.enter, "mount", "--bind", str(hosts), "/etc/hosts"])
 
-    def nft_json(self, *words: str) -> dict[str, Any]:
+    def nft(self, commands: str, *, place: Place | None = None) -> str:
+        """Run nft commands in the firewall, for sets, maps and chains of one's own."""
+        return self.run(place or self.firewall, [program("nft"), "-f", "-"], commands)
+
+    def nft_json(self, *words: str, place: Place | None = None) -> dict[str, Any]:
         """Run one nft command and return its JSON."""
-        answer: dict[str, Any] = json.loads(
-            self.run(self.firewall, [program("nft"), "--json", *words])
-        )
+        argv = [program("nft"), "--json", *words]
+        answer: dict[str, Any] = json.loads(self.run(place or self.firewall, argv))
         return answer
 
     def run(self, place: Place, argv: Sequence[str], stdin: str = "") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -55,6 +56,10 @@ class Posted:
     path: str
     headers: dict[str, str]
     body: bytes
+    at: float = field(default_factory=time.time)
+    """When it came, Unix seconds."""
+    answered: int = 200
+    """Our status."""
 
     def json(self) -> Any:
         """Return the body, decoded."""
@@ -78,8 +83,10 @@ def open_inbox() -> Iterator[Inbox]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            inbox.posted.append(Posted(self.path, dict(self.headers), body))
-            self.send_response(inbox.status)
+            status = inbox.status
+            posted = Posted(self.path, dict(self.headers), body, answered=status)
+            inbox.posted.append(posted)
+            self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

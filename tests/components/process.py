@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from components.ports import LOOPBACK
-from components.waiting import until
+from components.waiting import PAUSE_S, until
 
 SYSTEM_PATH: Final = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 LOG_TAIL_CHARS: Final = 4_000
@@ -30,6 +30,7 @@ PACKAGES: Final = {
     "chroot": "coreutils",
     "conntrack": "conntrack",
     "ip": "iproute2",
+    "iptables": "iptables",
     "kamailio": "kamailio",
     "make": "make",
     "mmdebstrap": "mmdebstrap",
@@ -113,14 +114,19 @@ class Running:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def wait_until(
-        self, ready: Callable[[], bool], what: str, within_s: float = START_WITHIN_S
+        self,
+        ready: Callable[[], bool],
+        what: str,
+        within_s: float = START_WITHIN_S,
+        *,
+        pause_s: float = PAUSE_S,
     ) -> None:
         """Wait until it is ready; one that ended meanwhile fails with the end of its log."""
 
         def ready_or_over() -> bool:
             return self.exit_code is not None or ready()
 
-        until(ready_or_over, within_s, f"{self.name}: {what}")
+        until(ready_or_over, within_s, f"{self.name}: {what}", pause_s=pause_s)
         if self.exit_code is not None:
             tail = self.output[-LOG_TAIL_CHARS:]
             raise AssertionError(f"{self.name} ended with {self.exit_code}:\n{tail}")

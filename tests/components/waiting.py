@@ -11,8 +11,10 @@ PAUSE_S: Final = 0.02
 Found = TypeVar("Found")
 
 
-def until(condition: Callable[[], Found], within_s: float, what: str) -> Found:
-    """Return the condition's first true value.
+def until(
+    condition: Callable[[], Found], within_s: float, what: str, *, pause_s: float = PAUSE_S
+) -> Found:
+    """Return the condition's first true value; it is asked every ``pause_s``.
 
     Raises:
         AssertionError: it stayed false for ``within_s``; says ``what`` was waited for.
@@ -23,4 +25,4 @@ def until(condition: Callable[[], Found], within_s: float, what: str) -> Found:
             return found
         if time.monotonic() >= give_up_at:
             raise AssertionError(f"{what}: not within {within_s:g} s")
-        time.sleep(PAUSE_S)
+        time.sleep(pause_s)

@@ -48,7 +48,12 @@ def watching(
         "psaps": [_psap(name, path, consent if call else None) for name, path in paths.items()],
         **sections,
     }
-    return yaml.dump(settings, Dumper=_InFull, sort_keys=False)
+    return written(settings)
+
+
+def written(settings: Mapping[str, Any]) -> str:
+    """Return a configuration as the text of its file."""
+    return yaml.dump(dict(settings), Dumper=_InFull, sort_keys=False)
 
 
 def outcomes(daemon: Daemon, labels: Mapping[str, str] | None = None) -> dict[str, int]:
