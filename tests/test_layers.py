@@ -47,6 +47,7 @@ LAYERS: Final = {
         "detection",
         "diagnosis",
         "duration",
+        "echoed",
         "fault_domain",
         "incident",
         "location",

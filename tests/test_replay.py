@@ -64,7 +64,7 @@ def test_the_outages_are_there_by_name(scenarios: dict[str, Scenario]) -> None:
     """Those that people ask for first, and everything that the book of outages numbers."""
     assert set(BY_NAME) <= set(scenarios)
     told = {word for each in scenarios.values() for word in each.facts.replace(",", " ").split()}
-    assert OF_THE_BOOK - told == {"S25", "S39"}  # wait for media addresses and the bypass probe
+    assert OF_THE_BOOK - told == {"S25"}  # waits for media addresses
 
 
 def test_every_scenario_says_what_happens_and_what_must_come_of_it(
@@ -128,6 +128,7 @@ FAULTS = {
     "names": "error: nxdomain",
     "detour": "psap: psap-001, to: psap-002",
     "link": "loss: 0.05, mtu: 1280",
+    "bypass": "firewall: fw-east",
     "clock": "forward: 5m",
     "sinks": "status: 500",
     "daemon": "how: killed",

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from psapwatch.detection import Standing
+from psapwatch.echoed import Echoes
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
-from psapwatch.verdict import Cause, Outcome
+from psapwatch.verdict import Cause, Outcome, Verdict
 
 Row = Literal[
     "call",
@@ -154,6 +155,7 @@ class Tried:
     """The newest results of every row, by firewall."""
 
     def __init__(self) -> None:
+        self.echoes = Echoes()
         self._results: dict[tuple[str, Row], deque[Result]] = {}
 
     def take(self, firewall: str, row: Row, result: Result) -> None:
@@ -178,6 +180,22 @@ class Tried:
             if counted:
                 found[row] = _sum_of(counted)
         return found
+
+
+def outcome_of(row: Row, verdict: Verdict) -> Outcome:
+    """What an attempt comes to in its row.
+
+    Nobody listens on every transport: a refusal says nothing, unless it was to be blocked.
+    """
+    if row == "must_block" and verdict.cause in _BLOCKS:
+        return Outcome.FAIL
+    if verdict.cause is Cause.CONNECTION_REFUSED:
+        return Outcome.INCONCLUSIVE
+    return verdict.outcome
+
+
+_BLOCKS: Final = (Cause.EXPLICIT_REJECT, Cause.CONNECTION_REFUSED)
+"""A firewall may answer, reset or send ICMP in place of what it blocks."""
 
 
 def _sum_of(results: Sequence[Result]) -> Finding:

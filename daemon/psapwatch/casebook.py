@@ -119,8 +119,17 @@ class Casebook:
         """Open an incident that one attempt alone calls for (unsafe answer, certificate ...)."""
         known = self._open.get(wanted.identity)
         if known is not None:
-            known.last_sick_at = now
-            return None
+            known.last_sick_at, before = now, known.incident
+            if (before.cause, before.evidence) == (wanted.cause, wanted.evidence):
+                return None
+            known.incident = replace(
+                before,
+                cause=wanted.cause,
+                summary=wanted.summary,
+                evidence=wanted.evidence,
+                changed_at=now,
+            )
+            return Notice("changed", known.incident, now)
         return self._begin(replace(wanted, id=self._new_id(), opened_at=now, changed_at=now), now)
 
     def withdraw(self, identity: Identity, now: float) -> Notice | None:

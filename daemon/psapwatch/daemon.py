@@ -268,7 +268,8 @@ class Daemon:
 
     def _watch_all(self) -> None:
         config = self.config
-        self.watch.run(self.runs, config.firewalls, (*config.references, *config.controls))
+        responders = (*config.references, *config.controls, *config.must_blocks)
+        self.watch.run(self.runs, config.firewalls, responders)
 
     async def change(self, what: str, by: str, at: float) -> None:
         """Remember a change event; alerts that open soon after quote it."""

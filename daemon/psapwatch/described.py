@@ -57,13 +57,16 @@ def described(ground: Ground, incident: Incident, look: Look, tried: Tried) -> I
         incident, last_pass_at=max((leg.last_pass_at or 0.0 for leg in legs), default=0.0) or None
     )
     found = tried.about(incident.scope, incident.firewall, inside, incident.first_failure_at)
-    changed = _named(changed, by_kind, found)
+    changed = _named(changed, by_kind, found, tried.echoes.said(incident.firewall))
     behind = {ground.paths[key].psap.id for key in inside}
     return replace(changed, summary=summary_of(changed, by_kind, len(behind)))
 
 
 def _named(
-    incident: Incident, by_kind: Mapping[str, Sequence[Standing]], found: Mapping[Row, Finding]
+    incident: Incident,
+    by_kind: Mapping[str, Sequence[Standing]],
+    found: Mapping[Row, Finding],
+    seen_as: str,
 ) -> Incident:
     """The incident with the cause that its failures have now, and what that rests on."""
     outcomes = {row: finding.outcome for row, finding in found.items()}
@@ -78,6 +81,8 @@ def _named(
         evidence["battery"] = {row: finding.said for row, finding in found.items()}
     if signature is not None:
         evidence["because"] = in_words(signature)
+    if incident.firewall and seen_as:
+        evidence["source_seen"] = seen_as
     return replace(
         incident, cause=incident.cause if cause is Cause.UNKNOWN else cause, evidence=evidence
     )

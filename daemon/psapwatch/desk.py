@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from psapwatch.baseline import NOTHING_KNOWN, Answerer, Baseline
-from psapwatch.battery import Result, Row, is_variant
+from psapwatch.battery import Result, Row, is_variant, outcome_of
 from psapwatch.casebook import Casebook
-from psapwatch.detection import Standing, State, Thresholds, step
+from psapwatch.detection import Standing, Thresholds, best_leg, step
 from psapwatch.diagnosis import Case, diagnose
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
 from psapwatch.evidence import Evidence, Kind
@@ -88,7 +88,7 @@ class Desk:
         self._muted = muted
         self.pools = Pools()
         self.sight = Sight()
-        self._told_blind = ""
+        self._told_blind = ("", "")
         self._baselines = dict(baselines or {})
         self._seen: dict[Key, _Seen] = {}
         self._failing: set[tuple[str, str, str]] = set()
@@ -116,7 +116,9 @@ class Desk:
         verdict = excuse(evidence, diagnose(case))
         self.sight.attempt(path.firewall.id, verdict, evidence.started_at)
         self._see(path.vantage, wall)
-        if verdict.failed and not self.sight.vouches(path.firewall.id, evidence.started_at):
+        if path.psap.id == REFERENCE:
+            self.casebook.tried.echoes.take(evidence)
+        if self.sight.voids(path.firewall.id, evidence.started_at, verdict):
             why = f"not counted, the prober is blind: {verdict.why}"
             verdict = Verdict(Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why)
         self._learn(path, check, seen, case, verdict)
@@ -177,17 +179,14 @@ class Desk:
     ) -> None:
         """Keep what one attempt of the battery says; it moves no standing and no pool."""
         self._recorder.trial(row, evidence, verdict)
-        if row == "witness":
-            self.sight.witness(path.firewall.id, verdict, evidence.started_at)
-            self._see(path.vantage, wall)
+        self.sight.tried(row, path.firewall.id, verdict, evidence.started_at)
+        self._see(path.vantage, wall)
         self.fill(path, row, evidence, verdict)
         self._dirty = True
 
     def fill(self, path: Path, row: Row, evidence: Evidence, verdict: Verdict) -> None:
-        """Keep a row's result; nobody listens on every transport, and a refusal says nothing."""
-        is_refused = verdict.cause is Cause.CONNECTION_REFUSED
-        outcome = Outcome.INCONCLUSIVE if is_refused else verdict.outcome
-        result = Result(outcome, verdict.why, path.key, evidence.started_at)
+        """Keep a row's result."""
+        result = Result(outcome_of(row, verdict), verdict.why, path.key, evidence.started_at)
         self.casebook.tried.take(path.firewall.id, row, result)
 
     def blind(self, why: str, vantage: str, wall: float) -> None:
@@ -198,15 +197,15 @@ class Desk:
     def _see(self, vantage: str, wall: float) -> None:
         """Page that the prober is blind, or withdraw that when it sees again."""
         why = self.sight.why
-        if why == self._told_blind:
+        seen_as = self.casebook.tried.echoes.said() if why else ""
+        if (why, seen_as) == self._told_blind:
             return
-        incident = blind_incident(why, vantage, wall)
-        if why and not self._told_blind:
+        incident = blind_incident(why, self.sight.cause, vantage, wall, seen_as)
+        if why and not self._told_blind[0]:
             self._unlearn()
-            self._tell([self.casebook.report(incident, wall)])
-        elif not why:
-            self._tell([self.casebook.withdraw(incident.identity, wall)])
-        self._told_blind = why
+        notice = self.casebook.report(incident, wall) if why else None
+        self._tell([notice if why else self.casebook.withdraw(incident.identity, wall)])
+        self._told_blind = (why, seen_as)
 
     def tick(self, wall: float) -> None:
         """Review the incidents if anything may have changed."""
@@ -332,15 +331,6 @@ class Desk:
             self._tell([self.casebook.report(incident, wall)])
         else:
             self._tell([self.casebook.withdraw(incident.identity, wall)])
-
-
-def best_leg(legs: Iterable[Standing]) -> Standing:
-    """The leg that stands best; a path without any attempt yet is unknown."""
-    known = tuple(legs)
-    if len(known) == 1:
-        return known[0]
-    rank = (State.UP, State.DEGRADED, State.UNKNOWN, State.SUSPECT, State.DOWN)
-    return min(known, key=lambda leg: rank.index(leg.state), default=Standing())
 
 
 def prober_fault(error: BaseException) -> Verdict:

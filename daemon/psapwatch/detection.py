@@ -6,6 +6,7 @@ attempts count as nothing. Moments are Unix seconds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -94,3 +95,12 @@ def step(standing: Standing, verdict: Verdict, began_at: float, thresholds: Thre
         cause=standing.cause if still_down else verdict.cause,
         why=standing.why if still_down else verdict.why,
     )
+
+
+def best_leg(legs: Iterable[Standing]) -> Standing:
+    """The leg that stands best; a path without any attempt yet is unknown."""
+    known = tuple(legs)
+    if len(known) == 1:
+        return known[0]
+    rank = (State.UP, State.DEGRADED, State.UNKNOWN, State.SUSPECT, State.DOWN)
+    return min(known, key=lambda leg: rank.index(leg.state), default=Standing())

@@ -19,6 +19,8 @@ CONTROL: Final = "control"
 """The PSAP id of the reference reached without crossing the firewall."""
 WITNESS: Final = "witness"
 """The PSAP id of what answers on our own side of the firewall."""
+MUST_BLOCK: Final = "must_block"
+"""The PSAP id of what a firewall has to block: an answer shows that our packets go round it."""
 
 CALL_FLOOR_S: Final = 120.0
 """Never more often than this to one PSAP, over all paths and vantages (NENA i3 section 9)."""
@@ -111,6 +113,7 @@ class Firewall:
     limits: Limits = Limits()
     tls: Tls = Tls()
     auth: Credentials | None = None
+    must_block: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,13 @@ def certificate_incident(path: Path, not_after: float, wall: float) -> Incident:
     )
 
 
-def blind_incident(why: str, vantage: str, wall: float) -> Incident:
-    """The page that the prober cannot vouch for its own verdicts."""
+def blind_incident(
+    why: str, cause: Cause, vantage: str, wall: float, seen_as: str = ""
+) -> Incident:
+    """The page that the prober cannot vouch for its own verdicts.
+
+    ``seen_as``: as whom the references see us, where that is not the usual address.
+    """
     return Incident(
         id="",
         alertname="ProberBlind",
@@ -62,8 +67,9 @@ def blind_incident(why: str, vantage: str, wall: float) -> Incident:
         member="",
         psap="",
         firewall="",
-        cause=Cause.PROBER_FAULT,
+        cause=cause,
         summary=f"psapwatch at {vantage} cannot vouch for its own verdicts: {why}.",
         opened_at=wall,
         first_failure_at=wall,
+        evidence={"source_seen": seen_as} if seen_as else {},
     )

@@ -1,8 +1,9 @@
 """Whether the prober can vouch for its own verdicts, and if not, why (layer L1).
 
-Three things blind it: its self-test fails, the witness on our own side of a firewall falls silent
-with everything else, or every attempt through a firewall ends by our own fault. Then it says so
-(``ProberBlind``), and calls no PSAP blocked (detection.md 4). Moments are Unix seconds.
+Four things blind it: its self-test fails, the witness on our own side of a firewall falls silent
+with everything else, every attempt through a firewall ends by our own fault, or what a firewall has
+to block answers: then our packets go round it. It says so (``ProberBlind``), and calls no PSAP
+blocked, nor reached where they go round (detection.md 4, 5). Moments are Unix seconds.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from psapwatch.battery import outcome_of
 from psapwatch.verdict import Cause, Outcome, Verdict
 
 WITNESS_NEEDED: Final = 2
@@ -32,6 +34,8 @@ class _View:
     fault_since: float = 0.0
     last_fault_at: float = 0.0
     fault: str = ""
+    detour: str = ""
+    """What answered though this firewall has to block it; ``""`` while it is blocked."""
 
 
 @dataclass(slots=True)
@@ -53,14 +57,32 @@ class Sight:
                 found.append(
                     f"every attempt through {firewall} ends by our own fault ({view.fault})"
                 )
+            if view.detour:
+                found.append(
+                    f"packets go round {firewall}: what it has to block answers ({view.detour})"
+                )
         return "; ".join(found)
+
+    @property
+    def cause(self) -> Cause:
+        """Why it is blind, in one word: a detour, or our own fault."""
+        detours = any(view.detour for view in self._views.values())
+        return Cause.PATH_BYPASSED if detours else Cause.PROBER_FAULT
 
     def hides(self, firewall: str) -> bool:
         """Whether nothing seen through this firewall proves anything."""
         view = self._views.get(firewall)
         return bool(self.self_test) or (
-            view is not None and (view.silences >= WITNESS_NEEDED or self._is_own_fault(view))
+            view is not None
+            and (view.silences >= WITNESS_NEEDED or bool(view.detour) or self._is_own_fault(view))
         )
+
+    def voids(self, firewall: str, began_at: float, verdict: Verdict) -> bool:
+        """Whether a verdict through this firewall is none: it was not seen, or not through it."""
+        if self.vouches(firewall, began_at) or verdict.outcome is Outcome.INCONCLUSIVE:
+            return False
+        view = self._views.get(firewall)
+        return verdict.failed or (view is not None and bool(view.detour))
 
     def vouches(self, firewall: str, began_at: float) -> bool:
         """Whether an attempt that began then may speak of what is beyond our own side."""
@@ -79,6 +101,24 @@ class Sight:
         view = self._views.setdefault(firewall, _View())
         if not view.silences:
             view.asked_at = now
+
+    def tried(self, row: str, firewall: str, verdict: Verdict, at: float) -> None:
+        """Take a row of the battery, if it is one that tells whether we see."""
+        if row == "witness":
+            self.witness(firewall, verdict, at)
+        elif row == "must_block":
+            self.must_block(firewall, verdict, at)
+
+    def must_block(self, firewall: str, verdict: Verdict, at: float) -> None:
+        """What came of asking for what a firewall has to block: one answer shows a detour."""
+        view = self._views.setdefault(firewall, _View())
+        outcome = outcome_of("must_block", verdict)
+        if outcome is Outcome.INCONCLUSIVE:
+            return
+        is_blocked = outcome is Outcome.FAIL
+        if view.detour and is_blocked:
+            view.seen_since = at
+        view.detour = "" if is_blocked else verdict.why
 
     def witness(self, firewall: str, verdict: Verdict, at: float) -> None:
         """What the witness had to say: any answer at all shows that our own side works."""

@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from psapwatch.battery import Row
-from psapwatch.endpoint import WITNESS, Check, Path, Psap, TransportName
+from psapwatch.endpoint import (
+    CONTROL,
+    MUST_BLOCK,
+    REFERENCE,
+    WITNESS,
+    Check,
+    Path,
+    Psap,
+    TransportName,
+)
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 
@@ -29,6 +38,8 @@ RUNS_MAX: Final = 6
 EPISODE_S: Final = 60.0
 BLIND_EVERY_S: Final = 5.0
 """How often a silent witness is asked again."""
+MUST_BLOCK_EVERY_S: Final = 30.0
+"""How often a firewall is asked for what it has to block: a detour shows within a minute."""
 
 _OPTIONS: Final = Check(BATTERY, 0.0, 4.0, OptionsSettings())
 _WITNESS: Final = Check(BATTERY, 0.0, 2.0, OptionsSettings())
@@ -47,7 +58,11 @@ class Ground:
     path: Path
     reference: Path | None
     control: Path | None
+    must_block: Path | None = None
 
+
+RESPONDERS: Final = (REFERENCE, CONTROL, MUST_BLOCK)
+"""Whom the paths of a ``Ground`` lead to, after the first."""
 
 Attempt = tuple[Path, Check]
 
@@ -110,6 +125,7 @@ PLANS: Final[dict[Row, Callable[[Ground], Attempt | None]]] = {
     "new_connection": _new_connection,
     "reference": lambda ground: (ground.reference, _OPTIONS) if ground.reference else None,
     "control": lambda ground: (ground.control, _OPTIONS) if ground.control else None,
+    "must_block": lambda ground: (ground.must_block, _OPTIONS) if ground.must_block else None,
     "small_call": _call(_SMALL),
     "large_call": _call(_LARGE, "udp"),
     "padded_call": _call(_PADDED, "udp"),
@@ -140,6 +156,18 @@ class Trials:
     def __init__(self, send: Try, is_blind: Callable[[str], bool]) -> None:
         self._send, self._is_blind = send, is_blind
         self._episodes: dict[str, _Episode] = {}
+        self._guards: list[asyncio.Task[None]] = []
+
+    def guard(self, responders: Iterable[Path]) -> None:
+        """From now on ask what of these is to be blocked, for ever, and nothing else."""
+        loop = asyncio.get_running_loop()
+        while self._guards:
+            self._guards.pop().cancel()
+        self._guards = [
+            loop.create_task(self._ask_for_ever(path))
+            for path in responders
+            if path.psap.id == MUST_BLOCK
+        ]
 
     def failed(self, ground: Ground, now: float) -> bool:
         """A path fails: run the battery of its firewall, unless that has just been done."""
@@ -157,6 +185,7 @@ class Trials:
 
     def stop(self) -> None:
         """Begin no further attempt; calls that are open end by themselves."""
+        self.guard(())
         for episode in self._episodes.values():
             if episode.task is not None:
                 episode.task.cancel()
@@ -169,6 +198,11 @@ class Trials:
         while witness is not None and self._is_blind(ground.path.firewall.id):
             await asyncio.sleep(BLIND_EVERY_S)
             await self._send(*witness, "witness")
+
+    async def _ask_for_ever(self, path: Path) -> None:
+        while True:
+            await self._send(path, _OPTIONS, "must_block")
+            await asyncio.sleep(MUST_BLOCK_EVERY_S)
 
     async def _row(self, row: Row, path: Path, check: Check) -> None:
         tries = TRIES[check.settings.kind]

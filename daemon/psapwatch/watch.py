@@ -27,7 +27,7 @@ from psapwatch.probes.base import Errand, Heard
 from psapwatch.schedule import Budget, next_due
 from psapwatch.stillness import Stillness
 from psapwatch.store.store import Store
-from psapwatch.trials import BATTERY, Ground, Trials, has_witness
+from psapwatch.trials import BATTERY, RESPONDERS, Ground, Trials, has_witness
 from psapwatch.turn import Run, Turn, first_dues
 from psapwatch.verdict import Cause, Verdict
 from psapwatch.world import CallForbidden, Resolved, World
@@ -61,10 +61,9 @@ class Watch:
         log: FilteringBoundLogger,
     ) -> None:
         self.world, self.store, self.desk, self.permits = world, store, desk, permits
-        self.identity = identity
         self.crowd: dict[Pump, None] = {}
         self.confirm = True
-        self._counters, self._log = counters, log
+        self.identity, self._counters, self._log = identity, counters, log
         self._turns: dict[tuple[str, str], Turn] = {}
         self._budgets: dict[str, Budget] = {}
         self._bursts: dict[str, int] = {}
@@ -78,13 +77,14 @@ class Watch:
     # ---- what runs
 
     def run(
-        self, runs: Sequence[Run], firewalls: Iterable[Firewall], responders: Iterable[Path] = ()
+        self, runs: Sequence[Run], firewalls: Iterable[Firewall], responders: Sequence[Path] = ()
     ) -> None:
         """Start these checks, keep those that run already, and stop all others.
 
-        ``responders``: the paths to references and controls, for the battery.
+        ``responders``: the paths to our own responders, for the battery.
         """
         self._responders = {(path.psap.id, path.firewall.id): path for path in responders}
+        self.trials.guard(responders)
         now = asyncio.get_running_loop().time()
         for firewall in firewalls:
             known = self._budgets.get(firewall.id)
@@ -157,13 +157,14 @@ class Watch:
                 if await self._may(turn, hurried=hurried):
                     await self._once(turn)
             except Exception as error:  # noqa: BLE001 - the single place, see the module's docstring
-                self._counters.internal_error()
-                self._log.exception(
-                    "attempt failed by our own fault", verdict=prober_fault(error).why
-                )
+                self._own_fault("attempt", error)
             turn.due = next_due(turn.due, turn.interval_s, loop.time())
             if turn.path.psap.id == REFERENCE and self.desk.is_suspicious(turn.path):
                 turn.due = min(turn.due, loop.time() + DENSE_S)
+
+    def _own_fault(self, what: str, error: Exception) -> None:
+        self._counters.internal_error()
+        self._log.exception(f"{what} failed by our own fault", verdict=prober_fault(error).why)
 
     def _await_tick(self) -> None:
         """Be called again: a timer and no task, which would wake twice for nothing to do."""
@@ -177,9 +178,8 @@ class Watch:
         self._counters.loop_delay(self.stillness.ticked(loop.time()))
         try:
             self.desk.tick(self.world.clock.wall())
-        except Exception:  # noqa: BLE001 - a bug in judging must not end the watching
-            self._counters.internal_error()
-            self._log.exception("review failed by our own fault")
+        except Exception as error:  # noqa: BLE001 - a bug in judging must not end the watching
+            self._own_fault("review", error)
         self._await_tick()
 
     async def _may(self, turn: Turn, *, hurried: bool) -> bool:
@@ -227,17 +227,19 @@ class Watch:
         wall, firewall = self.world.clock.wall(), turn.path.firewall.id
         if since is None or wall - since > NEWS_S or turn.path.psap.id == CONTROL:
             return
-        reference, control = (
-            self._responders.get((whom, firewall)) for whom in (REFERENCE, CONTROL)
-        )
-        ground = Ground(turn.path, reference, control)
+        ours = (self._responders.get((whom, firewall)) for whom in RESPONDERS)
+        ground = Ground(turn.path, *ours)
         if self.trials.failed(ground, asyncio.get_running_loop().time()) and has_witness(ground):
             self.desk.sight.ask(firewall, wall)
 
     async def _try_out(self, path: Path, check: Check, row: Row) -> None:
         """Make one attempt of the battery: under ledger and budget as any other."""
         assert not check.is_call or path.psap.id == REFERENCE, "a PSAP is never called to find out"
-        evidence = await self._sent(Turn(path, check, 0.0), is_first=row == "new_connection")
+        try:
+            evidence = await self._sent(Turn(path, check, 0.0), is_first=row == "new_connection")
+        except Exception as error:  # noqa: BLE001 - as in ``_keep``: the battery goes on
+            self._own_fault("attempt", error)
+            return
         verdict = self.excuse(evidence, diagnose(Case(evidence)))
         self.desk.tried(path, row, evidence, verdict, self.world.clock.wall())
 
@@ -275,8 +277,7 @@ class Watch:
     async def _sent(self, turn: Turn, *, is_first: bool = False) -> Evidence:
         """Send one attempt within budget and ledger, and return what it saw."""
         path, check, kind = turn.path, turn.check, turn.check.settings.kind
-        budget = self._budgets[path.firewall.id]
-        loop = asyncio.get_running_loop()
+        budget, loop = self._budgets[path.firewall.id], asyncio.get_running_loop()
         while (wait_s := budget.wait_s(kind, loop.time())) > 0:  # noqa: ASYNC110 - a token bucket
             await asyncio.sleep(wait_s)
         budget.enter(kind, loop.time())

@@ -30,6 +30,7 @@ from psapwatch.config.shape import OWN_RESPONDER, Detection, StoreSettings, Web,
 from psapwatch.config.words import transport_of
 from psapwatch.endpoint import (
     CONTROL,
+    MUST_BLOCK,
     REFERENCE,
     Agreement,
     Check,
@@ -134,6 +135,7 @@ def firewall(piece: Piece[FirewallModel], wrong: Wrong) -> Firewall:
         Limits(limits.messages_per_second, limits.calls_per_second, limits.concurrent_calls),
         tls(file, model.tls, ("tls",), wrong) or Tls(),
         auth(file, model.auth, ("auth",), wrong),
+        model.must_block,
     )
 
 
@@ -275,6 +277,24 @@ def controls(vantage: str, firewalls: Iterable[Firewall]) -> tuple[Path, ...]:
         )
         for crossed in firewalls
         if crossed.reference and crossed.control and crossed.control.source
+    )
+
+
+def must_blocks(vantage: str, firewalls: Iterable[Firewall]) -> tuple[Path, ...]:
+    """Return the paths to what the firewalls have to block; nobody is called there."""
+    return tuple(
+        _over(
+            Path(
+                Psap(MUST_BLOCK, MUST_BLOCK),
+                crossed.id,
+                vantage,
+                crossed,
+                crossed.must_block,
+                "udp",
+            )
+        )
+        for crossed in firewalls
+        if crossed.must_block
     )
 
 

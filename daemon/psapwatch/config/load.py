@@ -157,6 +157,7 @@ class _Loading:
             paths=tuple(paths),
             references=build.references(vantage.model, crossed),
             controls=build.controls(vantage.model, crossed),
+            must_blocks=build.must_blocks(vantage.model, crossed),
             detection=build.detection(detection.model),
             maintenance=self._windows(main),
             sinks=tuple(map(build.sink, main.all("sinks"))),

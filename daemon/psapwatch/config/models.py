@@ -168,6 +168,9 @@ class FirewallModel(Strict):
     control: ControlModel | None = Field(
         None, description="a way to the reference that does not cross this firewall"
     )
+    must_block: SipUri | None = Field(
+        None, description="what this firewall has to block; an answer shows that probes go round it"
+    )
     limits: LimitsModel = Field(
         LimitsModel(), description="what the prober may put through this firewall"
     )

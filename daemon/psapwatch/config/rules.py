@@ -75,6 +75,18 @@ def _controls(parts: Parts) -> Errors:
                 yield piece.error(problem, "control", "status_url")
 
 
+def _must_blocks(parts: Parts) -> Errors:
+    """What a firewall has to block is none of those that it has to let pass."""
+    pass_ = {path.uri: psap.model.id for psap in parts.psaps for path in psap.model.paths}
+    for piece in parts.firewalls.values():
+        if piece.model.must_block is None:
+            continue
+        whose = "the reference" if piece.model.must_block == piece.model.reference else ""
+        whose = whose or pass_.get(piece.model.must_block, "")
+        if whose:
+            yield piece.error(f"is where {whose} is reached; that has to pass", "must_block")
+
+
 def _checks(parts: Parts) -> Errors:
     consents = any(piece.model.test_calls for piece in parts.psaps)
     firewalls = [piece.model for piece in parts.firewalls.values()]
@@ -202,6 +214,7 @@ def _something(parts: Parts) -> Errors:
 _RULES: Final[tuple[Callable[[Parts], Errors], ...]] = (
     _sources,
     _controls,
+    _must_blocks,
     _checks,
     _on_ours,
     _secured_media,

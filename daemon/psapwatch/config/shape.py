@@ -120,6 +120,8 @@ class Config:
     paths: tuple[Path, ...]
     references: tuple[Path, ...]
     controls: tuple[Path, ...]
+    must_blocks: tuple[Path, ...]
+    """What each firewall has to block: no path to anybody, and in no state or metric of paths."""
     detection: Detection
     maintenance: tuple[Window, ...]
     sinks: tuple[Any, ...]
@@ -144,6 +146,7 @@ class Config:
             paths=(),
             references=(),
             controls=(),
+            must_blocks=(),
             detection=Detection(),
             maintenance=(),
             sinks=(),

@@ -14,6 +14,7 @@ from psapwatch.duration import Duration
 from psapwatch.replay.rule_fault import LoadFault, RuleFault, StateFault
 from psapwatch.replay.stage import Stage
 from psapwatch.replay.timed import Timed, Undo, Who, concerned, nothing
+from psapwatch.simulator.carriage import Crossing
 from psapwatch.simulator.certificate import Certificate
 from psapwatch.simulator.link import Link
 from psapwatch.simulator.psap import State
@@ -195,6 +196,42 @@ class LinkFault(LinkModel, Timed):
         return mend
 
 
+class BypassFault(Timed):
+    """A route that leads our packets, and what comes back, round a firewall."""
+
+    kind: Literal["bypass"] = "bypass"
+    firewall: Text = Field(description="the one that is passed by")
+
+    async def begin(self, stage: Stage, label: str) -> Undo:
+        """Lay the way without it, and count what takes it inward."""
+        built, network = stage.topology, stage.topology.world.network
+        place = f"{built.outlooks[0].vantage}/{self.firewall}"
+        network.join(place, ESINET, built.plan.link)
+        near = built.witnesses[place].hosts
+        ours = {
+            source.address
+            for firewall in built.outlooks[0].firewalls
+            if firewall.id == self.firewall
+            for source in firewall.sources
+        }
+
+        def count(crossing: Crossing) -> None:
+            if crossing.source.host in ours and crossing.destination.host not in near:
+                stage.sent[label] += 1
+
+        network.taps.append(count)
+
+        async def mend() -> None:
+            network.taps.remove(count)
+            network.join(place, ESINET, built.plan.link, built.firewalls[self.firewall])
+
+        return mend
+
+    def touched(self, stage: Stage, label: str) -> int:
+        """How many packets of ours have gone round it."""
+        return stage.sent[label]
+
+
 class ClockFault(Timed):
     """Wall time that is stepped, as a broken NTP would; it is not stepped back."""
 
@@ -287,6 +324,7 @@ AnyFault = Annotated[
     | NameFault
     | DetourFault
     | LinkFault
+    | BypassFault
     | ClockFault
     | SinkFault
     | DaemonFault

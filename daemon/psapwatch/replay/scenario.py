@@ -32,13 +32,12 @@ from psapwatch.simulator.world import EPOCH
 from psapwatch.sip.answering_script import SCRIPTS
 from psapwatch.verdict import Cause
 
-Need = Literal["battery", "bypass", "pooled", "self-proof"]
+Need = Literal["battery", "pooled", "self-proof"]
 
 CauseName = Annotated[Cause, Field(strict=False)]
 
 NEEDS: Final[Mapping[Need, str]] = {
     "battery": "differential probes: second source, kept flow, size, content, delayed answer, rate",
-    "bypass": "a probe that the firewall must block, and the echoed source address",
     "pooled": "pooled detection of partial loss",
     "self-proof": "witness, always-green and always-red targets",
 }
@@ -62,6 +61,9 @@ class NetworkModel(Strict):
         default_factory=dict, description="dealt out to the PSAPs in turn; 14 counties by default"
     )
     names: list[Text] = Field(default_factory=list, description="of the PSAPs, in order")
+    must_block: bool = Field(
+        default=False, description="each firewall has something that it has to block"
+    )
     ipv6: bool = Field(default=False, description="every PSAP has an IPv6 address as well")
     answers: ScriptName = Field("multipart", description="what answering points play")
     calls_every: Duration = Field(300.0, ge=1, description="between test calls to one PSAP")
@@ -277,6 +279,7 @@ def _plan(network: NetworkModel) -> Plan:
         or DEFAULT_PLAN.attributes,
         names=tuple(network.names),
         calls_every_s=network.calls_every,
+        must_block=network.must_block,
     )
 
 

@@ -118,6 +118,7 @@ def configured(
         paths=outlook.paths,
         references=build.references(outlook.vantage, outlook.firewalls),
         controls=build.controls(outlook.vantage, outlook.firewalls),
+        must_blocks=build.must_blocks(outlook.vantage, outlook.firewalls),
         detection=detection,
         maintenance=maintenance,
         sinks=(

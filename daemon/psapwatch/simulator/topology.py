@@ -13,6 +13,7 @@ its witness          10.(100+v).f.1               vantage/firewall
 control source       10.(150+v).0.10              vantage/control
 firewall             10.40.f.1                    (signs its ICMP)
 reference            10.30.f.1                    esinet
+must-block           10.30.f.2                    esinet
 PSAP                 10.20.x.y, fd00:20::n        esinet
 ===================  ===========================  ==================
 """
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from psapwatch.endpoint import (
+    MUST_BLOCK,
     Address,
     Agreement,
     Control,
@@ -39,6 +41,7 @@ from psapwatch.simulator.chance import seeded
 from psapwatch.simulator.firewall import SimulatedFirewall
 from psapwatch.simulator.link import Link
 from psapwatch.simulator.psap import SimulatedPsap
+from psapwatch.simulator.rule import Rule
 from psapwatch.simulator.world import EPOCH, SimulatedWorld
 from psapwatch.sip.answering_script import SCRIPTS, Script
 
@@ -65,6 +68,8 @@ class Plan:
     names: tuple[str, ...] = ()
     """Of the PSAPs, in order; where they end, ``PSAP 17`` and so on."""
     calls_every_s: float = 300.0
+    must_block: bool = False
+    """Behind each firewall stands something that answers and that the firewall has to block."""
     sip_ports: PortRange = PortRange(20_000, 29_999)
     rtp_ports: PortRange = PortRange(40_000, 49_999)
 
@@ -131,6 +136,10 @@ def topology(world: SimulatedWorld, seed: int, plan: Plan = Plan()) -> Topology:
     }
     for point in (each for reference in references.values() for each in reference.points):
         point.tells_what_it_saw = True  # as ``psapwatch respond`` does
+    for number, name in enumerate(plan.firewalls if plan.must_block else ()):
+        host = f"10.30.{number}.2"
+        _stand(world, seed, plan, f"blocked-{name}", f"Blocked by {name}", (host,))
+        firewalls[name].add(Rule(name=MUST_BLOCK, hosts=frozenset({host})))
     witnesses = {}
     for v, vantage in enumerate(plan.vantages):
         world.network.place(f"10.{150 + v}.0.10", f"{vantage}/control")
@@ -220,6 +229,9 @@ def _outlook(plan: Plan, v: int, agencies: tuple[Psap, ...]) -> Outlook:
             ),
             reference=f"sip:ref-{name}.example.gov{_reference_params(plan)}",
             control=control,
+            must_block=f"sip:blocked-{name}.example.gov{_reference_params(plan)}"
+            if plan.must_block
+            else None,
         )
         for f, name in enumerate(plan.firewalls)
     )
