@@ -37,6 +37,7 @@ LAYERS: Final = {
     "L3 work": {"probes", "simulator"},
     "L2 ports": {"world", "net"},
     "L1 pure core": {
+        "announced",
         "baseline",
         "battery",
         "call_findings",
@@ -49,6 +50,7 @@ LAYERS: Final = {
         "duration",
         "echoed",
         "fault_domain",
+        "green_round",
         "incident",
         "location",
         "metrics_names",

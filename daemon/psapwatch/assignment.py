@@ -1,15 +1,13 @@
-"""What a configuration asks of this instance: runs, thresholds, windows (layer L5)."""
+"""What a configuration asks of this instance: runs and thresholds (layer L5)."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 
 from psapwatch.config.shape import Config
 from psapwatch.detection import Thresholds
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
 from psapwatch.wanted import Ground
-from psapwatch.web.view import MaintenanceRow
 
 Shard = tuple[int, int]
 """This part, of so many; counted from one."""
@@ -34,22 +32,3 @@ def ground_of(config: Config, shard: Shard) -> Ground:
 def thresholds_of(config: Config) -> Thresholds:
     """Fall and rise."""
     return Thresholds(config.detection.fall, config.detection.rise)
-
-
-def is_muted(config: Config, path: Path, wall: float) -> bool:
-    """Whether a maintenance window that is open names this path."""
-    windows = [window for window in config.maintenance if window.covers(wall)]
-    if not windows:  # asked of every failing path, several times a second
-        return False
-    attributes = dict(path.psap.attributes) | dict(path.attributes)
-    named = {"firewall": path.firewall.id, "psap": path.psap.id, "path": path.key, **attributes}
-    return any(named.get(window.scope) == window.member for window in windows)
-
-
-def windows_open(config: Config, wall: float) -> Sequence[MaintenanceRow]:
-    """The maintenance windows that are open."""
-    return [
-        MaintenanceRow(window.scope, window.member, window.until_at, window.why)
-        for window in config.maintenance
-        if window.covers(wall)
-    ]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from psapwatch.announced import Change, quoted
 from psapwatch.battery import Tried
 from psapwatch.described import SMALL, described, kinds_of, members_now
 from psapwatch.endpoint import Path
@@ -53,6 +54,7 @@ class Casebook:
         self.ground = ground
         self.tried = Tried()
         """What the battery has found out, for the causes of what is open."""
+        self._changes: tuple[Change, ...] = ()
         self._new_id = new_id
         self._open: dict[Identity, _Open] = {}
         self._big: tuple[Scope, ...] = ()
@@ -65,6 +67,13 @@ class Casebook:
         for incident in incidents:
             self._open[incident.identity] = _Open(incident, now)
         self._note_scopes()
+
+    def quote(self, changes: tuple[Change, ...]) -> None:
+        """Quote these changes in what opens from now on, and in what is open."""
+        self._changes = changes
+        for each in self._open.values():
+            since = each.incident.first_failure_at
+            each.incident = replace(each.incident, started_after=quoted(changes, since))
 
     @property
     def open(self) -> tuple[Incident, ...]:
@@ -192,6 +201,7 @@ class Casebook:
             opened_at=look.now,
             first_failure_at=wanted.since,
             changed_at=look.now,
+            started_after=quoted(self._changes, wanted.since),
             affected=wanted.affected,
             unaffected=wanted.unaffected,
             untested=wanted.untested,
@@ -275,6 +285,7 @@ class Casebook:
         self._big = tuple(scope for scope in found if scope[0] not in SMALL)
 
 
-def _told(incident: Incident) -> tuple[Cause, int, int]:
+def _told(incident: Incident) -> tuple[Cause, int, int, tuple[str, ...]]:
     """What is worth telling again while an incident is open: a list that has doubled is."""
-    return incident.cause, len(incident.affected).bit_length(), incident.changes
+    size = len(incident.affected).bit_length()
+    return incident.cause, size, incident.changes, incident.started_after

@@ -9,19 +9,13 @@ from __future__ import annotations
 import asyncio
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from psapwatch.assignment import (
-    Shard,
-    ground_of,
-    is_muted,
-    runs_of,
-    thresholds_of,
-    windows_open,
-)
+from psapwatch.announced import Calendar, Change
+from psapwatch.assignment import Shard, ground_of, runs_of, thresholds_of
 from psapwatch.board import Board
 from psapwatch.casebook import Casebook
 from psapwatch.config.errors import BadConfig
@@ -52,9 +46,6 @@ from psapwatch.web.users import Users
 from psapwatch.web.view import MaintenanceRow, Refused
 from psapwatch.world import CallForbidden, OpenCall, World
 
-CHANGES_MAX: Final = 100
-"""Change events remembered for the text of alerts."""
-
 
 class Daemon:
     """One psapwatch: ``start``, then ``stop``. Implements ``web.view.Commands``."""
@@ -76,6 +67,7 @@ class Daemon:
         self._log: FilteringBoundLogger = (log or structlog.get_logger("psapwatch")).bind()
         loop = asyncio.get_running_loop()
         runs = self.runs
+        self.calendar = Calendar()
         self.casebook = Casebook(ground_of(config, shard), lambda: world.entropy.token(6))
         self.board = Board(
             config.vantage, world.clock, store, lambda: self.casebook.open, self._windows_open
@@ -94,7 +86,7 @@ class Daemon:
             self.casebook,
             self.recorder,
             thresholds_of(config),
-            muted=lambda path: is_muted(self.config, path, world.clock.wall()),
+            muted=self.calendar.names,
             baselines=baselines_in(store),
         )
         self.housekeeping = Housekeeping(
@@ -103,15 +95,15 @@ class Daemon:
             self.metrics,
             self.recorder,
             world.clock,
-            self._windows_open,
+            self.calendar,
             lambda: self.config.store.keep_days,
+            self._take_announced,
             self._log,
         )
         self.watch = Watch(
             world, config.identity, store, self.desk, Permits(store), self.metrics, self._log
         )
         self.board.configure(runs)
-        self.changes: list[tuple[float, str, str]] = []
         self._self_test = dict(self_test or {})
         self._door: Door | None = None
         self._tasks: list[asyncio.Task[Any]] = []
@@ -134,6 +126,8 @@ class Daemon:
             ValueError: two sinks tell the same place, or a sink's file cannot be used.
         """
         wall = self.world.clock.wall()
+        self._take_announced()
+        self.calendar.turn(wall)
         self.casebook.adopt(self.store.open_now(), wall)
         self.metrics.incidents(self.casebook.open)
         self.housekeeping.show_stops()
@@ -260,6 +254,7 @@ class Daemon:
         self.config = new
         self.casebook.ground = ground_of(new, self._shard)
         self.desk.thresholds = thresholds_of(new)
+        self._take_announced()
         self.board.configure(self.runs)
         self.watch.identity, self.watch.confirm = new.identity, new.detection.confirm
         self.watch.permits.know(new.psaps)
@@ -273,8 +268,8 @@ class Daemon:
 
     async def change(self, what: str, by: str, at: float) -> None:
         """Remember a change event; alerts that open soon after quote it."""
-        self.changes = [*self.changes, (at, what, by)][-CHANGES_MAX:]
-        self.store.decisions.audit(by, f"change {what}", "", self.world.clock.wall())
+        self.store.decisions.note(Change(at, what, by), self.world.clock.wall())
+        self._take_announced()
 
     async def probe(self, target: str, module: str) -> tuple[Evidence, Verdict]:
         """One attempt now; a call only on a configured path that may be called at this moment.
@@ -300,7 +295,16 @@ class Daemon:
             ) from no
 
     def _windows_open(self) -> Sequence[MaintenanceRow]:
-        return windows_open(self.config, self.world.clock.wall())
+        return [
+            MaintenanceRow(each.scope, each.member, each.until_at, each.why, each.id, each.by)
+            for each in self.calendar.open
+        ]
+
+    def _take_announced(self) -> None:
+        """Go by the windows and changes that the configuration and the store hold now."""
+        decisions = self.store.decisions
+        self.calendar.windows = (*self.config.maintenance, *decisions.windows)
+        self.casebook.quote(decisions.changes)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

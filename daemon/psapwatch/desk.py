@@ -207,6 +207,19 @@ class Desk:
         self._tell([notice if why else self.casebook.withdraw(incident.identity, wall)])
         self._told_blind = (why, seen_as)
 
+    def report(self, incidents: Iterable[Incident], wall: float) -> None:
+        """Tell what others have found; what is open already goes on."""
+        self._tell([self.casebook.report(each, wall) for each in incidents])
+
+    def start_anew(self, path: Path, check: Check) -> None:
+        """Forget that a check fails: only what it does from now on counts."""
+        seen = self._of(path, check)
+        for leg, standing in seen.legs.items():
+            if standing.is_failing:
+                seen.legs[leg] = Standing(last_pass_at=standing.last_pass_at)
+                self._failing.discard((path.key, check.name, leg))
+        self._show(path, check, seen)
+
     def tick(self, wall: float) -> None:
         """Review the incidents if anything may have changed."""
         if self.sight.is_pending(wall):
@@ -274,8 +287,10 @@ class Desk:
             self._failing.discard(key)
         self._dirty = self._dirty or after.is_failing or before.is_failing
         self._dirty = self._dirty or after.cause is Cause.ALG_REWRITE  # passes, and is told
-        is_muted = after.is_failing and self._muted(path)
-        shown = "muted" if is_muted else str(best_leg(seen.legs.values()).state)
+        self._show(path, check, seen, is_muted=after.is_failing and self._muted(path))
+
+    def _show(self, path: Path, check: Check, seen: _Seen, *, is_muted: bool = False) -> None:
+        shown = "muted" if is_muted else best_leg(seen.legs.values()).state.value
         if shown != seen.shown:
             seen.shown = shown
             self._recorder.state(path, check.name, shown)
@@ -331,9 +346,3 @@ class Desk:
             self._tell([self.casebook.report(incident, wall)])
         else:
             self._tell([self.casebook.withdraw(incident.identity, wall)])
-
-
-def prober_fault(error: BaseException) -> Verdict:
-    """The verdict on an attempt that our own bug ended: never about a PSAP."""
-    why = f"{type(error).__name__}: {error}"[:200]
-    return Verdict(Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why)

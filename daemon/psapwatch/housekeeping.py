@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
+from psapwatch.announced import Calendar
 from psapwatch.desk import Desk
+from psapwatch.green_round import GreenRounds
 from psapwatch.metrics import Metrics
 from psapwatch.recorder import Recorder, baselines_in
 from psapwatch.store.store import Store
-from psapwatch.web.view import MaintenanceRow
 from psapwatch.world import Clock
 
 REFRESH_EVERY_S: Final = 1.0
@@ -25,30 +26,34 @@ RETAIN_EVERY_S: Final = 3_600.0
 class Housekeeping:
     """Runs beside the watch; a fault of its own ends neither."""
 
-    def __init__(  # noqa: PLR0917 - the parts of a daemon, general to specific
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a daemon, general to specific
         self,
         store: Store,
         desk: Desk,
         metrics: Metrics,
         recorder: Recorder,
         clock: Clock,
-        windows_open: Callable[[], Sequence[MaintenanceRow]],
+        calendar: Calendar,
         keep_days: Callable[[], float],
+        take_announced: Callable[[], None],
         log: FilteringBoundLogger,
     ) -> None:
         self._store, self._desk, self._metrics = store, desk, metrics
         self._recorder, self._clock, self._log = recorder, clock, log
-        self._windows_open, self._keep_days = windows_open, keep_days
+        self._calendar, self._keep_days = calendar, keep_days
+        self._take_announced = take_announced
 
     async def run(self) -> None:
         """Go round until cancelled."""
         loop = asyncio.get_running_loop()
         retain_at = loop.time() + RETAIN_AFTER_S
+        rounds = GreenRounds(self._desk, self._calendar, self._clock.wall())
         while True:
             await asyncio.sleep(REFRESH_EVERY_S)
             try:
                 if await self._store.refresh():
                     self._take_over()
+                rounds.step(self._clock.wall())
                 self._show()
                 if loop.time() >= retain_at:
                     retain_at = loop.time() + RETAIN_EVERY_S
@@ -69,8 +74,8 @@ class Housekeeping:
         self.show_stops()
         for sink in self._recorder.sink_names:
             self._metrics.outbox(sink, self._store.pending_count(sink))
-        windows = {row.member for row in self._windows_open() if row.scope == "firewall"}
-        self._metrics.maintenance(windows)
+        windows = self._calendar.open
+        self._metrics.maintenance({each.member for each in windows if each.scope == "firewall"})
 
     def _take_over(self) -> None:
         """Take acknowledgements and accepted answerers from the store."""
@@ -78,4 +83,5 @@ class Housekeeping:
         for incident in self._store.open_now():
             if incident.acknowledged and not known.get(incident.id, "-"):
                 self._desk.acknowledge(incident.id, incident.acknowledged, self._clock.wall())
+        self._take_announced()
         self._desk.accept(baselines_in(self._store, accepted_only=True))

@@ -44,6 +44,8 @@ class Incident:
     """By whom; ``""`` while nobody has."""
     merged_into: str = ""
     """The bigger incident that took this one in; that one keeps the page."""
+    started_after: tuple[str, ...] = ()
+    """Changes shortly before the first failure: ``40 s after change CHG-123 by NOC``."""
     affected: tuple[str, ...] = ()
     unaffected: tuple[str, ...] = ()
     untested: tuple[str, ...] = ()
@@ -97,4 +99,4 @@ def from_json(plain: Mapping[str, Any]) -> Incident:
 
 
 _FIELDS: Final = tuple(each.name for each in fields(Incident))
-_LISTS: Final = ("affected", "unaffected", "untested")
+_LISTS: Final = ("started_after", "affected", "unaffected", "untested")

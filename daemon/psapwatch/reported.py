@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+from psapwatch.announced import Window
 from psapwatch.endpoint import Path
 from psapwatch.incident import Incident
 from psapwatch.verdict import Cause
@@ -49,6 +51,55 @@ def certificate_incident(path: Path, not_after: float, wall: float) -> Incident:
         first_failure_at=wall,
         affected=(path.key,),
     )
+
+
+def unproven_incidents(
+    window: Window, late: Sequence[Path], everything: Iterable[Path], wall: float
+) -> list[Incident]:
+    """What a maintenance window named has not passed since it ended (detection.md 6).
+
+    Of one PSAP with another path ``RedundancyLost``, of all of its paths or of a bigger thing
+    ``CallsBlocked``.
+    """
+    if not late:
+        return []
+    of = {psap: [path.key for path in late if path.psap.id == psap] for psap in _psaps(late)}
+    whole = {psap: [path.key for path in everything if path.psap.id == psap] for psap in of}
+    if window.scope not in ("psap", "path"):
+        return [_unproven(window, late, (window.scope, window.member), wall)]
+    return [
+        _unproven(window, [path], ("path", path.key), wall)
+        if len(of[path.psap.id]) < len(whole[path.psap.id])
+        else _unproven(window, late, ("psap", path.psap.id), wall)
+        for path in late
+    ]
+
+
+def _unproven(
+    window: Window, late: Sequence[Path], scope: tuple[str, str], wall: float
+) -> Incident:
+    psaps, firewalls = _psaps(late), {path.firewall.id for path in late}
+    is_page = scope[0] != "path"
+    return Incident(
+        id="",
+        alertname="CallsBlocked" if is_page else "RedundancyLost",
+        severity="page" if is_page else "ticket",
+        vantage=late[0].vantage,
+        scope=scope[0],
+        member=scope[1],
+        psap=psaps[0] if scope[0] in ("psap", "path") else "",
+        firewall=firewalls.pop() if len(firewalls) == 1 else "",
+        cause=Cause.UNKNOWN,
+        summary=f"{len(late)} paths have not passed since the maintenance of {window.scope} "
+        f"{window.member} ended ({window.why}): {', '.join(path.key for path in late[:3])}.",
+        opened_at=wall,
+        first_failure_at=wall,
+        affected=tuple(path.key for path in late),
+    )
+
+
+def _psaps(paths: Sequence[Path]) -> list[str]:
+    return list(dict.fromkeys(path.psap.id for path in paths))
 
 
 def blind_incident(

@@ -92,3 +92,9 @@ class Verdict:
 
 
 PASSED: Final = Verdict(Outcome.PASS, Cause.NONE, Plane.SIGNALLING, "answered as expected")
+
+
+def prober_fault(error: BaseException) -> Verdict:
+    """The verdict on an attempt that our own bug ended: never about a PSAP."""
+    why = f"{type(error).__name__}: {error}"[:200]
+    return Verdict(Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why)

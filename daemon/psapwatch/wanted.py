@@ -101,6 +101,8 @@ class Look:
     best: Mapping[tuple[str, str], Standing]
     """(path key, ``call``, ``options`` or ``kept``) -> the worst of such checks."""
     members: Mapping[str, Sequence[Member]]
+    muted: frozenset[str] = frozenset()
+    """Failing paths that a maintenance window names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ def look_at(
     """Reduce the standings to what a review needs; failing paths that are muted do not count."""
     best: dict[tuple[str, str], Standing] = {}
     members: dict[str, list[Member]] = {}
+    named: set[str] = set()
     for path, of_check, of_kind, _is_plain in ground.rows:
         legs = standings.get(of_check)
         if not legs:
@@ -146,7 +149,9 @@ def look_at(
         best[of_kind] = leg if known is None else max(known, leg, key=_badness)
         key, kind = of_kind
         is_failing = leg.state in FAILING
-        if not (ground.is_ours(key) or (is_failing and muted(path))):
+        if is_failing and muted(path):
+            named.add(key)
+        elif not ground.is_ours(key):
             members.setdefault(kind, []).append(
                 Member(
                     key,
@@ -157,7 +162,7 @@ def look_at(
                     is_failing and is_covered(path),
                 )
             )
-    return Look(now, best, members)
+    return Look(now, best, members, frozenset(named))
 
 
 def wanted_domains(ground: Ground, look: Look) -> list[Wanted]:
@@ -212,7 +217,12 @@ def wanted_psaps(
         waits = any(pools.is_shared(scope) for scope in ground.scopes[key])
         if look.now >= since + (PATIENCE_S if waits else SETTLE_S):
             down.setdefault(ground.paths[key].psap.id, {})[key] = kind
-    return [want for psap, kinds in down.items() for want in _of_psap(ground, look, psap, kinds)]
+    return [
+        want
+        for psap, kinds in down.items()
+        if kinds.keys() - look.muted  # beyond what was announced
+        for want in _of_psap(ground, look, psap, kinds)
+    ]
 
 
 def _of_domain(
@@ -291,6 +301,7 @@ def _of_psap(ground: Ground, look: Look, psap: str, kinds: Mapping[str, str]) ->
                 alive,
             )
             for key in kinds
+            if key not in look.muted
         ]
     causes = {look.best[key, kind].cause for key, kind in kinds.items()}
     return [

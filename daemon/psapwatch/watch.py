@@ -14,7 +14,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from psapwatch.battery import Row, row_of
-from psapwatch.desk import Desk, prober_fault
+from psapwatch.desk import Desk
 from psapwatch.detection import State
 from psapwatch.diagnosis import Case, diagnose
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Firewall, Identity, Path
@@ -29,7 +29,7 @@ from psapwatch.stillness import Stillness
 from psapwatch.store.store import Store
 from psapwatch.trials import BATTERY, RESPONDERS, Ground, Trials, has_witness
 from psapwatch.turn import Run, Turn, first_dues
-from psapwatch.verdict import Cause, Verdict
+from psapwatch.verdict import Cause, Verdict, prober_fault
 from psapwatch.world import CallForbidden, Resolved, World
 
 CONFIRM_AT_S: Final = (0.0, 2.0)

@@ -54,6 +54,7 @@ def summary_of(
         sentences.append(f"Seen: {why}")
     if incident.last_pass_at:
         sentences.append(f"Last good {clock(incident.last_pass_at)}")
+    sentences += _started(incident)
     return ". ".join(sentences) + "."
 
 
@@ -68,7 +69,13 @@ def _partial(incident: Incident, where: str, psaps_behind: int) -> str:
     else:
         tried = _TRIED[str(numbers["kind"])]
         said = f"{of} {tried} {where} failed since {since} ({float(numbers['loss']):.0%})"
-    return f"{said}; {psaps_behind} PSAPs are {_BEHIND.get(incident.scope, 'concerned')}."
+    said += f"; {psaps_behind} PSAPs are {_BEHIND.get(incident.scope, 'concerned')}"
+    return ". ".join([said, *_started(incident)]) + "."
+
+
+def _started(incident: Incident) -> list[str]:
+    """Which change came shortly before: the nearest one."""
+    return [f"Started {said}" for said in incident.started_after[:1]]
 
 
 def _variant(incident: Incident, where: str, psaps_behind: int) -> str:

@@ -12,9 +12,10 @@ import pytest
 
 from components.certificates import Authority
 from config.configured import ROOT, load_plain, plain
+from psapwatch.announced import Window
 from psapwatch.config.errors import BadConfig
 from psapwatch.config.load import load
-from psapwatch.config.shape import Config, Detection, Dns, Window, calls_every_s
+from psapwatch.config.shape import Config, Detection, Dns, calls_every_s
 from psapwatch.endpoint import Address, Agreement, PortRange, Source
 from psapwatch.endpoint import Path as SipPath
 from psapwatch.web.users import hash_password

@@ -327,7 +327,7 @@ def played(folder: Path) -> Iterator[Record]:
             stage = _stage(Bench(bench.new_folder("day"), day), day, data)
             _all_well(stage)
             record = _second_outage(stage, _first_outage(stage))
-            stage.watch.end()
+            assert stage.watch.running.end(PATIENCE_S) == 0  # how soon is another test
         quiet = bench.new_folder("quiet") / "prometheus.yml"
         quiet.write_text("scrape_configs: []\n", encoding="utf-8")
         yield replace(record, past=run_prometheus(bench, quiet, data))

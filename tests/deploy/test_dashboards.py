@@ -90,7 +90,8 @@ def test_the_state_is_told_as_it_is(june: Record) -> None:
     assert share["fw-east",] >= CUT_OFF_TOWNS / 102
     assert share["fw-west",] == 0.0
     works = answer(june, "state", "What still works")
-    assert works["fw-east", "test-call"] < 0.2
+    # At this pace an old verdict is none: a silent call is listened to for 32 s (Timer B).
+    assert works.get(("fw-east", "test-call"), 0.0) < 0.2
     assert 0.8 < works["fw-east", "keepalive"] < 1.0
     assert works["fw-west", "test-call"] > 0.9
     assert answer(june, "state", "Firewalls that block calls") == {(): 1.0}

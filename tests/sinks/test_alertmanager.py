@@ -131,7 +131,7 @@ def test_annotations_say_what_was_measured() -> None:
     """People read summary, cause, evidence, who is affected, since when, and what to do."""
     opened = incident(
         first_failure_at=EPOCH + 0.25,
-        changes=2,
+        started_after=("40 s after change CHG-123 by NOC",),
         affected=tuple(f"ma-{n}" for n in range(204)),
         unaffected=("ma-west",),
         evidence={"failed": 10, "tried": 10, "control": "pass", "walk": ["fw-east", None]},
@@ -146,7 +146,7 @@ def test_annotations_say_what_was_measured() -> None:
         "unaffected": "ma-west",
         "untested": "",
         "since": "2024-06-18T04:00:00.250+00:00",
-        "changes": "2",
+        "changes": "40 s after change CHG-123 by NOC",
         "incident_id": "incident-1",
         "runbook_url": "https://wiki.example.net/911/CallsBlocked.md",
     }
@@ -191,7 +191,7 @@ def test_an_open_incident_is_one_alert_for_hours() -> None:
             await asyncio.sleep(1)
             [alert] = [each for each in watched.post.firing().values() if each.name != "Watchdog"]
             assert alert.annotations["cause"] == "invite_blocked"
-            assert alert.annotations["changes"] == "4"
+            assert alert.annotations["evidence"].endswith("state changes: 4")
             await asyncio.sleep(3_600)
         assert [page.name for page in watched.post.pages] == ["CallsBlocked"]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
+from psapwatch.announced import Change, Window
 from psapwatch.store.decisions import Audited, Commission, Stop
 from psapwatch.store.ledger import EVERYWHERE
 from store.material import NOON, call, incident, opened
@@ -81,6 +83,45 @@ def test_what_a_person_has_accepted_is_not_overwritten(database: Path) -> None:
             assert store.decisions.baselines[key]["server"] == "c"
 
     asyncio.run(scene())
+
+
+def test_windows_and_changes_are_kept(database: Path) -> None:
+    """A window that is ended keeps its row; changes come newest first, over restarts."""
+    window = Window("firewall", "fw-west", NOON, NOON + 7200, "CHG-1", "5f2c09ab", "ann")
+
+    async def scene() -> None:
+        async with opened(database) as store:
+            store.decisions.add_window(window, NOON)
+            store.decisions.note(Change(NOON + 5, "CHG-2", "NOC"), NOON + 6)
+            store.decisions.note(Change(NOON - 40, "CHG-1", "NOC"), NOON + 7)
+        async with opened(database) as store, opened(database) as daemon:
+            assert store.decisions.windows == (window,)
+            store.decisions.end_window(window, "bob", NOON + 60)
+            assert await daemon.refresh()
+            assert [each.until_at for each in daemon.decisions.windows] == [NOON + 60]
+            assert [each.what for each in daemon.decisions.changes] == ["CHG-2", "CHG-1"]
+            said = [(each.who, each.what, each.why) for each in await store.decisions.audited()]
+            assert said == [
+                ("bob", "maintenance end 5f2c09ab", "CHG-1"),
+                ("NOC", "change CHG-1", ""),
+                ("NOC", "change CHG-2", ""),
+                ("ann", "maintenance add 5f2c09ab firewall fw-west", "CHG-1"),
+            ]
+            assert await store.retain(NOON + 86_400 * 3, 1.0) == 3
+            assert held_rows(database) == (0, 0)
+
+    asyncio.run(scene())
+
+
+def held_rows(database: Path) -> tuple[int, int]:
+    """How many windows and changes are on disk."""
+    connection = sqlite3.connect(database)
+    windows, changes = (
+        connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - ours
+        for table in ("maintenance", "changes")
+    )
+    connection.close()
+    return windows, changes
 
 
 def test_every_change_is_audited_with_who_when_and_why(database: Path) -> None:

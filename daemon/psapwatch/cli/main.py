@@ -13,12 +13,14 @@ from psapwatch import logs
 from psapwatch.net.clock import SystemClock
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "audit": "psapwatch.cli.audit",
     "baseline": "psapwatch.cli.baseline",
     "calls": "psapwatch.cli.calls",
     "check-config": "psapwatch.cli.check_config",
     "demo": "psapwatch.cli.demo",
     "explain": "psapwatch.cli.explain",
     "incidents": "psapwatch.cli.incidents",
+    "maintenance": "psapwatch.cli.maintenance",
     "probe": "psapwatch.cli.probe",
     "replay": "psapwatch.cli.replay",
     "respond": "psapwatch.cli.respond",

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel
 
+from psapwatch.announced import Window
 from psapwatch.config import files
 from psapwatch.config.errors import Loc
 from psapwatch.config.models import (
@@ -26,7 +27,7 @@ from psapwatch.config.models import (
     WindowModel,
 )
 from psapwatch.config.pieces import CheckPieces, Piece
-from psapwatch.config.shape import OWN_RESPONDER, Detection, StoreSettings, Web, Window
+from psapwatch.config.shape import OWN_RESPONDER, Detection, StoreSettings, Web
 from psapwatch.config.words import transport_of
 from psapwatch.endpoint import (
     CONTROL,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from psapwatch.announced import Window
 from psapwatch.config import build, files
 from psapwatch.config.budget import excesses
 from psapwatch.config.document import FILE_OCTETS_MAX, read_yaml
@@ -21,7 +22,7 @@ from psapwatch.config.models import FileModel, PsapFileModel
 from psapwatch.config.pieces import Parts, Piece, Pieces, cut
 from psapwatch.config.reload import NEED_RESTART
 from psapwatch.config.rules import broken
-from psapwatch.config.shape import Config, Dns, Window
+from psapwatch.config.shape import Config, Dns
 from psapwatch.config.table import read_table
 
 STANDARD_INPUT: Final = "-"

@@ -16,7 +16,7 @@
       references    tuple[endpoint.Path, ...]                 psap.id "reference", id = firewall's
       controls      tuple[endpoint.Path, ...]                 psap.id "control", id = firewall's
       detection     Detection(fall: int, rise: int, clean_s: float, confirm: bool)
-      maintenance   tuple[Window(scope, member, from_at, until_at, why), ...]
+      maintenance   tuple[announced.Window, ...]
       sinks         tuple[sinks.AnySink, ...]                 the sinks' own settings models
 
       watched(check) -> tuple[Path, ...]     the paths that a check runs on
@@ -35,6 +35,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from psapwatch.announced import Window
 from psapwatch.config.words import parse_listen
 from psapwatch.endpoint import (
     CALL_FLOOR_S,
@@ -87,21 +88,6 @@ class Detection:
     rise: int = 3
     clean_s: float = 300.0
     confirm: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What may be down, from when until when: ``scope`` is firewall, psap, path or an attribute."""
-
-    scope: str
-    member: str
-    from_at: float
-    until_at: float
-    why: str
-
-    def covers(self, wall: float) -> bool:
-        """Whether the window is open at ``wall``."""
-        return self.from_at <= wall < self.until_at
 
 
 @dataclass(frozen=True, slots=True)

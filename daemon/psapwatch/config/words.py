@@ -121,7 +121,12 @@ def _server(text: str) -> Address:
     return Address(parse_address(text), DNS_PORT)
 
 
-def _moment(text: str) -> float:
+def parse_moment(text: str) -> float:
+    """Return the Unix seconds of a written time.
+
+    Raises:
+        ValueError: it is none, or has no zone.
+    """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -207,7 +212,7 @@ Turn = Annotated[tuple[int, int], _written(_turn, "I/N, such as 1/2")]
 Listen = Annotated[Address, _written(parse_listen, "HOST:PORT, such as 127.0.0.1:9911")]
 Server = Annotated[Address, _written(_server, "a numeric address")]
 Moment = Annotated[
-    float, _written(_moment, "a time with a zone, such as 2026-12-01T02:00:00-05:00")
+    float, _written(parse_moment, "a time with a zone, such as 2026-12-01T02:00:00-05:00")
 ]
 
 WRITTEN_AS: Final = tuple(

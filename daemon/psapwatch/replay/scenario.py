@@ -14,12 +14,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from psapwatch.announced import Window
 from psapwatch.config import build
 from psapwatch.config.document import read_yaml
 from psapwatch.config.errors import BadConfig, ConfigError
 from psapwatch.config.models import CheckModel, DetectionModel, Strict
 from psapwatch.config.pieces import Piece, Pieces, cut
-from psapwatch.config.shape import Detection, Window
+from psapwatch.config.shape import Detection
 from psapwatch.config.words import AttributeName, Id, Text
 from psapwatch.duration import Duration
 from psapwatch.endpoint import Check, TransportName

@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
+from psapwatch.announced import Window
 from psapwatch.config import build
-from psapwatch.config.shape import Config, Detection, Window
+from psapwatch.config.shape import Config, Detection
 from psapwatch.daemon import Daemon
 from psapwatch.endpoint import Check, Identity
 from psapwatch.probes.call import CallSettings

@@ -188,12 +188,12 @@ def annotations_of(incident: Incident, runbooks: str) -> Labels:
     texts = {
         "summary": incident.summary,
         "cause": incident.cause.value,
-        "evidence": _lines(incident.evidence),
+        "evidence": _lines(incident.evidence | _flapping(incident)),
         "affected": _names(incident.affected),
         "unaffected": _names(incident.unaffected),
         "untested": _names(incident.untested),
         "since": stamp(incident.first_failure_at),
-        "changes": str(incident.changes),
+        "changes": "\n".join(incident.started_after),
         "incident_id": incident.id,
         "runbook_url": _runbook(runbooks, incident.alertname),
     }
@@ -213,6 +213,10 @@ def _names(names: Sequence[str]) -> str:
     shown = ", ".join(names[:NAMES_MAX])
     more = len(names) - NAMES_MAX
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _flapping(incident: Incident) -> dict[str, int]:
+    return {"state changes": incident.changes} if incident.changes else {}
 
 
 def _lines(evidence: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What holds until a person changes it: stops, commissions, baselines; and the audit (layer L4).
+"""What holds until a person changes it: stops, windows, baselines ...; and the audit (layer L4).
 
 Read all the time and changed rarely, so it is held in memory, where a change holds at once; the
 same change goes to the disk with its line in the audit.
@@ -9,12 +9,18 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, final
+from typing import Any, Final, Literal, final
 
+from psapwatch.announced import Change, Window
 from psapwatch.store.ledger import EVERYWHERE
 from psapwatch.store.runner import Runner
+
+WINDOWS_MAX: Final = 200
+"""Maintenance windows that are read: those that end last."""
+CHANGES_MAX: Final = 100
+"""Change events that are read for the text of alerts: the newest."""
 
 StopReason = Literal["operator", "unsafe", "misrouted"]
 
@@ -59,6 +65,8 @@ class Held:
     stops: dict[str, Stop]
     commissions: dict[str, Commission]
     baselines: dict[tuple[str, str], dict[str, Any]]
+    windows: dict[str, Window]
+    changes: list[Change]
 
 
 def held(connection: sqlite3.Connection) -> Held:
@@ -67,16 +75,24 @@ def held(connection: sqlite3.Connection) -> Held:
     stops = rows('SELECT psap, reason, why, "by", at FROM stops')
     commissions = rows('SELECT path, target, supervisor, "by", at FROM commissioned')
     baselines = rows('SELECT path, "check", body FROM baselines')
+    windows = rows(
+        'SELECT scope, member, from_at, until_at, why, id, "by" FROM maintenance'
+        " ORDER BY until_at DESC LIMIT ?",
+        (WINDOWS_MAX,),
+    )
+    changes = rows('SELECT at, what, "by" FROM changes ORDER BY at DESC LIMIT ?', (CHANGES_MAX,))
     return Held(
         stops={row[0]: Stop(*row) for row in stops},
         commissions={row[0]: Commission(*row) for row in commissions},
         baselines={(path, check): json.loads(body) for path, check, body in baselines},
+        windows={row[5]: Window(*row) for row in windows},
+        changes=[Change(*row) for row in changes],
     )
 
 
 @final
 class Decisions:
-    """The stops, commissions and baselines that hold, and the way to change them."""
+    """What persons have decided and announced, and the way to change it."""
 
     def __init__(self, connection: sqlite3.Connection, run: Runner) -> None:
         self._run = run
@@ -149,6 +165,36 @@ class Decisions:
         values = (path, check, json.dumps(baseline, separators=(",", ":")), at)
         self._run.post(partial(_put_baseline, values=values))
 
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The maintenance windows that commands have added, the last to end first."""
+        return tuple(self._held.windows.values())
+
+    def add_window(self, window: Window, at: float) -> None:
+        """Add a maintenance window; one of the same id gives way to it."""
+        self._held.windows[window.id] = window
+        said = f"maintenance add {window.id} {window.scope} {window.member}"
+        self._write(partial(_put_window, window=window), Audited(at, window.by, said, window.why))
+
+    def end_window(self, window: Window, by: str, at: float) -> None:
+        """End a maintenance window now, or call off one that is still to begin."""
+        ended = replace(window, until_at=at)
+        self._held.windows[window.id] = ended
+        said = Audited(at, by, f"maintenance end {window.id}", window.why)
+        self._write(partial(_put_window, window=ended), said)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The newest change events, newest first."""
+        return tuple(self._held.changes)
+
+    def note(self, change: Change, now: float) -> None:
+        """Keep a change event for alerts to quote."""
+        kept = sorted([change, *self._held.changes], key=lambda each: -each.at)
+        self._held.changes[:] = kept[:CHANGES_MAX]
+        said = Audited(now, change.by, f"change {change.what}", "")
+        self._write(partial(_put_change, change=change), said)
+
     def audit(self, who: str, what: str, why: str, at: float) -> None:
         """Keep who changed what, when and why."""
         self._run.post(partial(audit, said=Audited(at, who, what, why)), urgent=True)
@@ -190,6 +236,24 @@ def _put_baseline(connection: sqlite3.Connection, values: tuple[str, str, str, f
         " WHERE coalesce(json_extract(body, '$.accepted_at'), 0)"
         " <= coalesce(json_extract(excluded.body, '$.accepted_at'), 0)",
         values,
+    )
+
+
+def _put_window(connection: sqlite3.Connection, window: Window) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO maintenance (id, scope, member, from_at, until_at, why,"
+        ' "by") VALUES (?, ?, ?, ?, ?, ?, ?)',
+        (
+            *(window.id, window.scope, window.member, window.from_at, window.until_at),
+            *(window.why, window.by),
+        ),
+    )
+
+
+def _put_change(connection: sqlite3.Connection, change: Change) -> None:
+    connection.execute(
+        'INSERT INTO changes (at, what, "by") VALUES (?, ?, ?)',
+        (change.at, change.what, change.by),
     )
 
 

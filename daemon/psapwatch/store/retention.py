@@ -17,6 +17,9 @@ _OLD: Final = (
     "DELETE FROM incidents WHERE id IN (SELECT id FROM incidents WHERE closed_at < ?1 LIMIT ?2)",
     """DELETE FROM outbox WHERE no IN (SELECT no FROM outbox
         WHERE at < ?1 AND coalesce(told_at, gone_at) IS NOT NULL LIMIT ?2)""",
+    """DELETE FROM maintenance WHERE id IN
+        (SELECT id FROM maintenance WHERE until_at < ?1 LIMIT ?2)""",
+    "DELETE FROM changes WHERE rowid IN (SELECT rowid FROM changes WHERE at < ?1 LIMIT ?2)",
     "DELETE FROM calls WHERE call_id IN (SELECT call_id FROM calls WHERE ended_at < ?1 LIMIT ?2)",
 )
 """Open incidents, pending notices and open calls are never forgotten; the audit stays whole."""

@@ -87,8 +87,22 @@ _INCIDENTS: Final[Step] = (
 )
 
 _BY_CALL_ID: Final[Step] = ("CREATE INDEX attempts_by_call_id ON attempts (call_id)",)
+_ANNOUNCED: Final[Step] = (
+    # A window that is ended early keeps its row: until_at is then when it was ended.
+    """CREATE TABLE maintenance (
+        id TEXT PRIMARY KEY, scope TEXT NOT NULL, member TEXT NOT NULL,
+        from_at REAL NOT NULL, until_at REAL NOT NULL, why TEXT NOT NULL, "by" TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX maintenance_by_end ON maintenance (until_at)",
+    'CREATE TABLE changes (at REAL NOT NULL, what TEXT NOT NULL, "by" TEXT NOT NULL) STRICT',
+    "CREATE INDEX changes_by_time ON changes (at)",
+)
 
-MIGRATIONS: Final[tuple[Step, ...]] = ((*_ATTEMPTS, *_CALLS, *_INCIDENTS), _BY_CALL_ID)
+MIGRATIONS: Final[tuple[Step, ...]] = (
+    (*_ATTEMPTS, *_CALLS, *_INCIDENTS),
+    _BY_CALL_ID,
+    _ANNOUNCED,
+)
 """Step n takes a store from version n to n + 1. Append; never edit one that was released."""
 
 

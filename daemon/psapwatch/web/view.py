@@ -61,6 +61,9 @@ class MaintenanceRow:
     member: str
     until: float
     why: str
+    id: str = ""
+    """``""`` where the configuration has it."""
+    by: str = ""
 
 
 class View(Protocol):

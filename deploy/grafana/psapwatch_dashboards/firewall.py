@@ -147,6 +147,23 @@ PANELS = (
         empty="No attempt has failed",
     ),
     Panel(
+        title="Battery",
+        about="Differential probes that were sent on suspicion, by what they vary and how they "
+        "went: where one passes and its twin fails, the difference names the cause.",
+        runbook="causes",
+        unit="short",
+        steps=PLAIN,
+        queries=(
+            Query(
+                "sum by (row, outcome)"
+                f" (increase(psapwatch_battery_attempts_total{{{HERE}}}[15m])) > 0",
+                "{{row}} {{outcome}}",
+            ),
+        ),
+        draw=lambda: bars().min(0),
+        empty="Nothing has been suspected",
+    ),
+    Panel(
         title="Responses",
         about="SIP responses by code. 100 without a final response is a response that gets lost.",
         runbook="causes",

@@ -1,0 +1,167 @@
+"""Commands on a store without a daemon; every command of the contract, and its help."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from config.configured import plain
+from psapwatch.cli.main import cli, main
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration with a PSAP in Suffolk and a window of its own."""
+    written = plain()
+    written["store"] = {"path": "psapwatch.db"}
+    written["psaps"][0]["attributes"] = {"county": "Suffolk"}
+    written["maintenance"] = [
+        {
+            "firewall": next(iter(written["firewalls"])),
+            "from": "2020-01-01T00:00:00Z",
+            "until": "2099-01-01T00:00:00Z",
+            "why": "CHG-0",
+        }
+    ]
+    file = tmp_path / "psapwatch.yml"
+    file.write_text(yaml.safe_dump(written), encoding="utf-8")
+    return file
+
+
+def command(config: Path, *words: str) -> Result:
+    """Run one command."""
+    return CliRunner().invoke(cli, [*words, "--config", str(config)])
+
+
+def test_a_window_is_added_listed_ended_and_audited(config: Path) -> None:
+    """Who, when and why are kept; a window that is over cannot be ended again."""
+    added = command(
+        *(config, "maintenance", "add", "--attribute", "county=Suffolk"),
+        *("--for", "2h", "--why", "CHG-123", "--by", "ann"),
+    )
+    assert added.exit_code == 0, added.output
+    number = re.match(r"([0-9a-f]{8}): county Suffolk may be down", added.output)
+    assert number, added.output
+    rows = json.loads(command(config, "maintenance", "list", "--json").output)
+    assert [(row["id"], row["state"], row["why"]) for row in rows] == [
+        (number[1], "open", "CHG-123"),
+        ("", "open", "CHG-0"),
+    ]
+    assert 7190 < rows[0]["until_at"] - rows[0]["from_at"] <= 7200
+    shown = command(config, "maintenance", "list").output
+    assert number[1] in shown
+    assert "config" in shown
+    ended = command(config, "maintenance", "end", number[1], "--by", "bob")
+    assert ended.exit_code == 0, ended.output
+    again = command(config, "maintenance", "end", number[1])
+    assert (again.exit_code, "has ended" in again.output) == (1, True)
+    over = json.loads(command(config, "maintenance", "list", "--all", "--json").output)
+    assert [row["state"] for row in over] == ["over", "open"]
+    said = json.loads(command(config, "audit", "--json").output)
+    assert [(each["who"], each["what"], each["why"]) for each in said] == [
+        ("bob", f"maintenance end {number[1]}", "CHG-123"),
+        ("ann", f"maintenance add {number[1]} county Suffolk", "CHG-123"),
+    ]
+    assert "bob" in command(config, "audit", "--limit", "1").output
+
+
+def test_a_planned_window_can_be_called_off(config: Path) -> None:
+    """One that is still to begin is never open afterwards."""
+    command(
+        *(config, "maintenance", "add", "--attribute", "county=Suffolk", "--why", "CHG-5"),
+        *("--from", "2098-12-01T02:00:00-05:00", "--until", "2098-12-01T04:00:00-05:00"),
+    )
+    [planned, _fixed] = json.loads(command(config, "maintenance", "list", "--json").output)
+    assert planned["state"] == "planned"
+    assert command(config, "maintenance", "end", planned["id"]).exit_code == 0
+    [left] = json.loads(command(config, "maintenance", "list", "--json").output)
+    assert left["why"] == "CHG-0"
+
+
+WRONG = [
+    (["--for", "2h"], 64, "exactly one of"),
+    (["--firewall", "a", "--psap", "b", "--for", "2h"], 64, "exactly one of"),
+    (["--attribute", "county", "--for", "2h"], 64, "write NAME=VALUE"),
+    (["--firewall", "a"], 64, "say when it ends"),
+    (["--firewall", "a", "--for", "2h", "--until", "2099-01-01T00:00:00Z"], 64, "say when it ends"),
+    (["--firewall", "a", "--for", "two hours"], 64, "no duration"),
+    (["--firewall", "a", "--until", "2099-01-01T00:00:00"], 64, "has no zone"),
+    (["--firewall", "a", "--until", "tomorrow"], 64, "is no time"),
+    (["--firewall", "a", "--until", "2020-01-01T00:00:00Z"], 64, "is over already"),
+    (
+        ["--psap", "b", "--from", "2099-01-02T00:00:00Z", "--until", "2099-01-01T00:00:00Z"],
+        64,
+        "must be later than its begin",
+    ),
+    (["--firewall", "nowhere", "--for", "2h"], 1, "has no firewall 'nowhere'"),
+    (["--psap", "nowhere", "--for", "2h"], 1, "has no psap 'nowhere'"),
+    (["--path", "no/where", "--for", "2h"], 1, "has no path 'no/where'"),
+    (["--attribute", "county=Sufolk", "--for", "2h"], 1, "did you mean county=Suffolk"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "says"), WRONG)
+def test_what_is_wrong_is_said_and_nothing_is_kept(
+    config: Path,
+    words: list[str],
+    code: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Usage errors exit 64; a name that the configuration does not have exits 1."""
+    arguments = ["maintenance", "add", *words, "--why", "CHG-1", "--config", str(config)]
+    monkeypatch.setattr("sys.argv", ["psapwatch", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+    assert says in " ".join(capsys.readouterr().err.split())
+    assert not (config.parent / "psapwatch.db").exists()
+
+
+def test_a_baseline_of_nothing_is_said_to_be_nothing(config: Path) -> None:
+    """No answer yet: shown as such, and nothing to accept; a path that is none is named."""
+    refused = command(config, "baseline", "accept", "ma-boston/nowhere")
+    assert (refused.exit_code, "has no path" in refused.output) == (1, True)
+    key = refused.output.split("it has ")[1].strip().split(",")[0]
+    nothing = command(config, "baseline", "accept", key)
+    assert (nothing.exit_code, "nothing has answered" in nothing.output) == (1, True)
+    assert "nothing has answered" in command(config, "baseline", "show").output
+
+
+def _commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    around = click.Context(group)
+    for name in group.list_commands(around):
+        each = group.get_command(around, name)
+        if isinstance(each, click.Group):
+            yield from _commands(each, (*words, name))
+        yield (*words, name)
+
+
+CONTRACT = {
+    *("run", "check-config", "probe", "status", "incidents", "incidents list", "incidents show"),
+    *("incidents ack", "calls", "calls stop", "calls resume", "calls commission", "maintenance"),
+    *("maintenance add", "maintenance end", "baseline", "baseline show", "baseline accept"),
+    *("respond", "replay", "demo", "explain"),
+}
+
+
+def test_every_command_of_the_contract_is_there() -> None:
+    """Scripts stand on these names."""
+    assert {" ".join(words) for words in _commands(cli)} >= CONTRACT
+
+
+@pytest.mark.parametrize("words", sorted(_commands(cli)), ids=" ".join)
+def test_help_shows_an_example_that_begins_with_the_command(words: tuple[str, ...]) -> None:
+    """Each command's help has one line to copy; a group shows one of its own commands."""
+    done = CliRunner().invoke(cli, [*words, "--help"])
+    assert done.exit_code == 0
+    example = done.output.partition("Example:")[2].strip()
+    assert example.startswith(" ".join(("psapwatch", *words)))
