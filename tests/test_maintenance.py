@@ -170,5 +170,9 @@ def test_a_change_before_a_failure_is_quoted_after_a_restart(tmp_path: Path) -> 
         [incident] = scene.daemon.casebook.open
         assert incident.summary.endswith("Started 3 s after change CHG-124 by ann.")
         assert len(incident.started_after) == 2
+        await asyncio.sleep(1)
+        told = scene.topology.world.post.firing().values()
+        pushed = next(each.annotations for each in told if each.name == "CallsBlocked")
+        assert pushed["changes"] == "\n".join(incident.started_after)
 
     _played(tmp_path, acts)

@@ -69,11 +69,8 @@ class Casebook:
         self._note_scopes()
 
     def quote(self, changes: tuple[Change, ...]) -> None:
-        """Quote these changes in what opens from now on, and in what is open."""
+        """Quote these changes from now on, also in what is open."""
         self._changes = changes
-        for each in self._open.values():
-            since = each.incident.first_failure_at
-            each.incident = replace(each.incident, started_after=quoted(changes, since))
 
     @property
     def open(self) -> tuple[Incident, ...]:
@@ -261,6 +258,8 @@ class Casebook:
                 changed = replace(
                     incident, affected=affected, unaffected=passing, untested=untested
                 )
+            since = quoted(self._changes, incident.first_failure_at)
+            changed = replace(changed, started_after=since)
             changed = described(self.ground, changed, look, self.tried)
         if is_sick != known.is_sick:
             known.is_sick = is_sick

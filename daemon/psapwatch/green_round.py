@@ -68,4 +68,7 @@ class GreenRounds:
     def _tell(self, window: Window, keys: Iterable[str], wall: float) -> None:
         paths = self._desk.casebook.ground.paths
         late = [paths[key] for key in keys if key in paths]
-        self._desk.report(unproven_incidents(window, late, paths.values(), wall), wall)
+        told = {each.identity: each.cause for each in self._desk.casebook.open}
+        found = unproven_incidents(window, late, paths.values(), wall)
+        mine = [each for each in found if told.get(each.identity, each.cause) is each.cause]
+        self._desk.report(mine, wall)  # one that says more already says it
