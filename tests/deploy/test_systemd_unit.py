@@ -12,7 +12,7 @@ import pytest
 from components.machine import SOURCE, Machine
 from components.waiting import until
 
-pytestmark = pytest.mark.timeout(180)  # the first test of a run installs and boots
+pytestmark = pytest.mark.timeout(300)  # the first test of a run installs and boots
 
 UNIT: Final = "psapwatch.service"
 FILES: Final = tuple(
