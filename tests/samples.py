@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from psapwatch.case import Case
 from psapwatch.endpoint import Agreement, Check, Firewall, Path, Psap, Source, TransportName
 from psapwatch.evidence import Evidence, Fact, Kind, Observation, Packet
 from psapwatch.incident import Incident
@@ -163,6 +164,7 @@ class Desk:
     kept: dict[str, Incident] = field(default_factory=dict)
     attempts: dict[str, tuple[Evidence, Verdict]] = field(default_factory=dict)
     stops: dict[str, str] = field(default_factory=dict)
+    cases: dict[str, Case] = field(default_factory=dict)
     windows: list[MaintenanceRow] = field(default_factory=list)
     is_ready: bool = True
     wrong: list[str] = field(default_factory=list)
@@ -206,6 +208,10 @@ class Desk:
         """One incident."""
         known = {each.id: each for each in (*self.open, *self.kept.values())}
         return known.get(incident_id)
+
+    async def case(self, incident_id: str) -> Case | None:
+        """What an incident's cause rests on."""
+        return self.cases.get(incident_id)
 
     async def attempt(self, name: str) -> tuple[Evidence, Verdict] | None:
         """One attempt, by its id or its Call-ID."""

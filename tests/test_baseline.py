@@ -16,7 +16,8 @@ from psapwatch.baseline import (
     from_json,
     to_json,
 )
-from psapwatch.diagnosis import Case, diagnose
+from psapwatch.case import Case
+from psapwatch.diagnosis import diagnose
 from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.verdict import Cause, Outcome
 from samples import answered, attempt, sent

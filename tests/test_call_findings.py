@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from psapwatch.diagnosis import Case, diagnose
+from psapwatch.case import Case
+from psapwatch.diagnosis import diagnose
 from psapwatch.evidence import Evidence, Fact, Kind, Observation, Packet
 from psapwatch.sip.saw import Saw
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict

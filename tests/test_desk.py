@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import count
 
 from psapwatch.baseline import Baseline
+from psapwatch.case import Case
 from psapwatch.casebook import Casebook
 from psapwatch.desk import Desk
 from psapwatch.detection import Thresholds
@@ -25,6 +26,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str, str]] = []
+        self.cases: dict[str, Case] = {}
         self.learnt: dict[tuple[str, str], Baseline] = {}
 
     def attempt(self, path: Path, check: Check, evidence: Evidence, verdict: Verdict) -> None:
@@ -40,6 +42,10 @@ class Heard:
         """Take a baseline."""
         assert wall >= WALL
         self.learnt[path.key, check] = baseline
+
+    def case(self, incident_id: str, case: Case) -> None:
+        """Take a case."""
+        self.cases[incident_id] = case
 
     def notices(self, notices: Sequence[Notice], open_: Sequence[Incident]) -> None:
         """Take notices."""

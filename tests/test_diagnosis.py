@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psapwatch.baseline import Baseline
-from psapwatch.diagnosis import RULES, Case, Rule, diagnose
+from psapwatch.case import Case
+from psapwatch.diagnosis import RULES, Rule, diagnose
 from psapwatch.evidence import Evidence, Fact, Kind, Observation
 from psapwatch.responses import meaning_of
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict

@@ -234,6 +234,15 @@ def is_variant(path: Path, check: Check) -> bool:
     return row is not None and row.endswith(("_call", "_call_tcp")) and row != "small_call"
 
 
+def conclusive(outcomes: Outcomes) -> dict[Row, Outcome]:
+    """The rows that say something, as a signature sees them: they pass, or they fail."""
+    return {
+        row: Outcome.PASS if outcome in _PASSES else outcome
+        for row, outcome in outcomes.items()
+        if outcome is not Outcome.INCONCLUSIVE
+    }
+
+
 def tell_apart(outcomes: Outcomes) -> Signature | None:
     """Return the first signature that fits what was tried; None where nothing tells more."""
     return next((each for each in SIGNATURES if each.fits(outcomes)), None)
@@ -252,11 +261,11 @@ def named_cause(
         return cause, None
     if Cause.EXPLICIT_REJECT in named:
         return Cause.EXPLICIT_REJECT, None
-    signature = tell_apart({**tried, **_as_rows(by_kind, since)})
+    signature = tell_apart({**tried, **as_rows(by_kind, since)})
     return (signature.cause, signature) if signature else (cause, None)
 
 
-def _as_rows(by_kind: Mapping[str, Sequence[Standing]], since: float) -> dict[Row, Outcome]:
+def as_rows(by_kind: Mapping[str, Sequence[Standing]], since: float) -> dict[Row, Outcome]:
     """What the scheduled checks say of a domain since its failures began, as rows of the battery.
 
     A leg speaks while its newest attempt failed, or where it passed since before the newest

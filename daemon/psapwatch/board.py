@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from psapwatch.case import Case
 from psapwatch.detection import State
 from psapwatch.endpoint import Check, Path
 from psapwatch.evidence import Evidence
@@ -140,6 +141,10 @@ class Board:
     async def incident(self, incident_id: str) -> Incident | None:
         """One incident from the store."""
         return await self._store.incident(incident_id)
+
+    async def case(self, incident_id: str) -> Case | None:
+        """What the incident's cause rests on, from the store."""
+        return await self._store.case(incident_id)
 
     async def attempt(self, name: str) -> tuple[Evidence, Verdict] | None:
         """One attempt from the store, by its id or its Call-ID."""

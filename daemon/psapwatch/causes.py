@@ -10,7 +10,10 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from psapwatch.battery import SIGNATURES, SILENT, in_words
 from psapwatch.verdict import Cause
+
+By = Literal["attempt", "pattern", "battery"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,7 @@ class Meaning:
 
     seen: str
     look_first: str
-    by: Literal["attempt", "pattern", "battery"]
+    by: By
 
 
 MEANINGS: Final[dict[Cause, Meaning]] = {
@@ -31,7 +34,7 @@ MEANINGS: Final[dict[Cause, Meaning]] = {
     Cause.INVITE_BLOCKED: Meaning(
         "OPTIONS pass, INVITE gets no answer",
         "SIP inspection, application identification, content or signature updates; rules by method",
-        "pattern",
+        "battery",
     ),
     Cause.MEDIA_BLOCKED: Meaning(
         "the call is answered, no media in either direction",
@@ -156,7 +159,7 @@ MEANINGS: Final[dict[Cause, Meaning]] = {
     Cause.ALG_REWRITE: Meaning(
         "the far end saw other addresses than we sent",
         "switch the SIP ALG off",
-        "battery",
+        "attempt",
     ),
     Cause.MALFORMED_RESPONSE: Meaning(
         "answers that break the grammar, or not to what was asked",
@@ -181,7 +184,7 @@ MEANINGS: Final[dict[Cause, Meaning]] = {
     Cause.PROBER_QUARANTINED: Meaning(
         "blocked as an attacker for a while",
         "lift it, then ask why; the runbook ProberBlind",
-        "battery",
+        "pattern",
     ),
     Cause.PATH_BYPASSED: Meaning(
         "the probe does not take the way that it should",
@@ -196,11 +199,27 @@ MEANINGS: Final[dict[Cause, Meaning]] = {
 }
 
 
+NAMED_FROM: Final[dict[By, str]] = {
+    "attempt": "one attempt's evidence",
+    "pattern": "a pattern over many attempts",
+    "battery": "differential probes; without them it is not named",
+}
+
+
+def told_apart(cause: Cause) -> tuple[str, ...]:
+    """What passes and what fails when a cause is at work, one sentence a signature."""
+    if cause in SILENT:
+        return ("no more special signature of the battery fits its silence",)
+    return tuple(in_words(each) for each in SIGNATURES if each.cause is cause)
+
+
 def as_markdown() -> str:
     """The table of ``docs/runbooks/causes.md``, where a runbook that is named is a link."""
-    lines = ["| cause | what was seen | look first at | named from |", "|---|---|---|---|"]
+    head = ("cause", "what was seen", "look first at", "named from", "told from others by")
+    lines = [f"| {' | '.join(head)} |", "|---|---|---|---|---|"]
     lines += [
         f"| `{cause.value}` | {row.seen} | {row.look_first} | {row.by} |"
+        f" {'; or '.join(told_apart(cause)) or '-'} |"
         for cause, row in MEANINGS.items()
     ]
     return re.sub(r"the runbook (\w+)", r"the runbook [\1](\1.md)", "\n".join(lines)) + "\n"

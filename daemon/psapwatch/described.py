@@ -7,7 +7,16 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Final
 
-from psapwatch.battery import SILENT, Finding, Row, Tried, in_words, named_cause
+from psapwatch.battery import (
+    SILENT,
+    Finding,
+    Row,
+    Tried,
+    as_rows,
+    conclusive,
+    in_words,
+    named_cause,
+)
 from psapwatch.detection import Standing
 from psapwatch.incident import Incident
 from psapwatch.pooled import NEW_FLOWS, SampleKind
@@ -28,7 +37,7 @@ def kinds_of(incident: Incident) -> tuple[SampleKind, ...]:
 
 def members_now(ground: Ground, incident: Incident, look: Look) -> tuple[Keys, Keys, Keys]:
     """Failing, passing and untested path keys of an incident's domain, as they stand now."""
-    inside = _inside(ground, incident)
+    inside = inside_of(ground, incident)
     kinds = kinds_of(incident)
     since = incident.first_failure_at
     failing: set[str] = set()
@@ -47,7 +56,7 @@ def members_now(ground: Ground, incident: Incident, look: Look) -> tuple[Keys, K
 
 def described(ground: Ground, incident: Incident, look: Look, tried: Tried) -> Incident:
     """The incident with its cause, last pass and sentence from standings and battery."""
-    inside = _inside(ground, incident)
+    inside = inside_of(ground, incident)
     by_kind: dict[str, list[Standing]] = {}
     for (key, kind), standing in look.best.items():
         if key in inside:
@@ -69,8 +78,9 @@ def _named(
     seen_as: str,
 ) -> Incident:
     """The incident with the cause that its failures have now, and what that rests on."""
-    outcomes = {row: finding.outcome for row, finding in found.items()}
-    cause, signature = named_cause(by_kind, incident.first_failure_at, outcomes)
+    since = incident.first_failure_at
+    tried = {row: finding.outcome for row, finding in found.items()}
+    cause, signature = named_cause(by_kind, since, tried)
     if "loss" in incident.evidence and signature is None:
         is_old = incident.evidence["kind"] == "kept"
         cause = Cause.STALE_FLOW if is_old else Cause.INTERMITTENT_LOSS
@@ -79,6 +89,9 @@ def _named(
     evidence = dict(incident.evidence)
     if found:
         evidence["battery"] = {row: finding.said for row, finding in found.items()}
+    outcomes = conclusive({**tried, **as_rows(by_kind, since)})
+    if outcomes:
+        evidence["outcomes"] = outcomes
     if signature is not None:
         evidence["because"] = in_words(signature)
     if incident.firewall and seen_as:
@@ -88,7 +101,7 @@ def _named(
     )
 
 
-def _inside(ground: Ground, incident: Incident) -> AbstractSet[str]:
+def inside_of(ground: Ground, incident: Incident) -> AbstractSet[str]:
     """The configured paths to PSAPs that an incident speaks of."""
     if incident.scope in SMALL:
         return {key for key in incident.affected if key in ground.paths}

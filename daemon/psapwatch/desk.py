@@ -7,23 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from functools import partial
+from typing import Final
 
 from psapwatch.baseline import NOTHING_KNOWN, Answerer, Baseline
 from psapwatch.battery import Result, Row, is_variant, outcome_of
+from psapwatch.case import Case
 from psapwatch.casebook import Casebook
+from psapwatch.described import inside_of
 from psapwatch.detection import Standing, Thresholds, best_leg, step
-from psapwatch.diagnosis import Case, diagnose
-from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
-from psapwatch.evidence import Evidence, Kind
+from psapwatch.diagnosis import diagnose
+from psapwatch.endpoint import OURS, REFERENCE, Check, Path
+from psapwatch.evidence import Evidence
+from psapwatch.exhibits import Exhibits
 from psapwatch.incident import Incident, Notice
 from psapwatch.pooled import Pools, counts, first_answered, is_on_old_connection, kind_of
-from psapwatch.reported import (
-    CERTIFICATE_TICKET_S,
-    blind_incident,
-    certificate_incident,
-    unsafe_incident,
-)
+from psapwatch.reported import blind_incident, certificate_shown, unsafe_incident
+from psapwatch.results import Recorder
 from psapwatch.sight import Sight
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 
@@ -33,30 +33,6 @@ REVIEW_EVERY_S: Final = 1.0
 Excuse = Callable[[Evidence, Verdict], Verdict]
 Key = tuple[str, str]
 """(path key, check name)."""
-
-
-class Recorder(Protocol):
-    """Where results go: the store and the metrics, as the desk sees them."""
-
-    def attempt(self, path: Path, check: Check, evidence: Evidence, verdict: Verdict) -> None:
-        """Keep and count one attempt."""
-        ...
-
-    def trial(self, row: str, evidence: Evidence, verdict: Verdict) -> None:
-        """Keep and count one attempt of the battery."""
-        ...
-
-    def state(self, path: Path, check: str, state: str) -> None:
-        """Show the state of a check on a path."""
-        ...
-
-    def baseline(self, path: Path, check: str, baseline: Baseline, wall: float) -> None:
-        """Keep who usually answers."""
-        ...
-
-    def notices(self, notices: Sequence[Notice], open_: Sequence[Incident]) -> None:
-        """Keep, count and tell what changed about incidents."""
-        ...
 
 
 @dataclass(slots=True)
@@ -88,6 +64,7 @@ class Desk:
         self._muted = muted
         self.pools = Pools()
         self.sight = Sight()
+        self._exhibits = Exhibits()
         self._told_blind = ("", "")
         self._baselines = dict(baselines or {})
         self._seen: dict[Key, _Seen] = {}
@@ -122,6 +99,8 @@ class Desk:
             why = f"not counted, the prober is blind: {verdict.why}"
             verdict = Verdict(Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why)
         self._learn(path, check, seen, case, verdict)
+        if path.psap.id not in OURS:
+            self._exhibits.take(kind_of(check, evidence), path.key, case, verdict)
         self._stand(path, check, evidence, verdict, seen, was_late=was_late)
         self._recorder.attempt(path, check, evidence, verdict)
         self._certificate(path, evidence, wall)
@@ -174,10 +153,9 @@ class Desk:
         """Page that a test call met something that looks like a person."""
         self._tell([self.casebook.report(unsafe_incident(path, why, wall), wall)])
 
-    def tried(
-        self, path: Path, row: Row, evidence: Evidence, verdict: Verdict, wall: float
-    ) -> None:
-        """Keep what one attempt of the battery says; it moves no standing and no pool."""
+    def tried(self, path: Path, row: Row, evidence: Evidence, wall: float, excuse: Excuse) -> None:
+        """Judge one attempt of the battery and keep it; it moves no standing and no pool."""
+        verdict = excuse(evidence, diagnose(Case(evidence)))
         self._recorder.trial(row, evidence, verdict)
         self.sight.tried(row, path.firewall.id, verdict, evidence.started_at)
         self._see(path.vantage, wall)
@@ -185,7 +163,8 @@ class Desk:
         self._dirty = True
 
     def fill(self, path: Path, row: Row, evidence: Evidence, verdict: Verdict) -> None:
-        """Keep a row's result."""
+        """Keep a row's result, and the evidence of it."""
+        self._exhibits.take(row, path.key, Case(evidence), verdict)
         result = Result(outcome_of(row, verdict), verdict.why, path.key, evidence.started_at)
         self.casebook.tried.take(path.firewall.id, row, result)
 
@@ -232,6 +211,9 @@ class Desk:
         notices = self.casebook.review(self.standings(), self.pools, wall, muted=self._muted)
         self._lossy = any(self.pools.findings())
         self._tell(notices)
+        inside = partial(inside_of, self.casebook.ground)
+        for incident_id, case in self._exhibits.news(self.casebook.open, inside):
+            self._recorder.case(incident_id, case)
 
     def is_suspicious(self, path: Path) -> bool:
         """Whether more samples would decide if this path's firewall loses calls."""
@@ -309,7 +291,7 @@ class Desk:
 
         Once a bigger incident explains the path, its samples only tell when that one is over.
         """
-        is_ours = path.psap.id in (REFERENCE, CONTROL)
+        is_ours = path.psap.id in OURS
         if verdict.outcome is Outcome.INCONCLUSIVE or not counts(before, is_ours=is_ours):
             return
         if is_variant(path, check) or not self.sight.vouches(path.firewall.id, evidence.started_at):
@@ -337,12 +319,8 @@ class Desk:
             self._recorder.baseline(path, check.name, seen.baseline, wall)
 
     def _certificate(self, path: Path, evidence: Evidence, wall: float) -> None:
-        shown = evidence.last(Kind.TLS_UP) if path.transport == "tls" else None
-        not_after = shown.get("not_after") if shown else None
-        if not isinstance(not_after, int | float) or not not_after:
-            return
-        incident = certificate_incident(path, float(not_after), wall)
-        if not_after - wall < CERTIFICATE_TICKET_S:
+        incident, is_due = certificate_shown(path, evidence, wall)
+        if incident is not None and is_due:
             self._tell([self.casebook.report(incident, wall)])
-        else:
+        elif incident is not None:
             self._tell([self.casebook.withdraw(incident.identity, wall)])

@@ -1,20 +1,20 @@
 """From evidence to a verdict: rules tried from the outside in, the first that sees something wins.
 
 ``diagnose`` is total and deterministic and needs no network (layer L1). One attempt alone never
-yields a differential cause (``invite_blocked`` and its like): those take a case with its battery.
+yields a differential cause (``invite_blocked`` and its like): where it shows nothing but silence,
+the rows of the case's battery tell what kind of silence, by the signatures of ``battery``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
 from typing import Final
 
 from psapwatch import call_findings
-from psapwatch.baseline import NOTHING_KNOWN, Answerer, Baseline
+from psapwatch.battery import SILENT, Row, in_words, outcome_of, tell_apart
 from psapwatch.call_findings import Finding
-from psapwatch.evidence import Evidence, Kind, Observation
-from psapwatch.frozen import frozen
+from psapwatch.case import Case
+from psapwatch.evidence import Kind
 from psapwatch.responses import meaning_of
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 
@@ -30,38 +30,31 @@ REPEATS_ACK_LOST: Final = 3
 """2xx repeated this often after our ACK: the ACK does not arrive (13.3.1.4)."""
 
 
-@frozen
-class Case:
-    """All that a verdict may rest on: an attempt's evidence, its baseline, who is expected."""
-
-    evidence: Evidence
-    baseline: Baseline = NOTHING_KNOWN
-    expected_name: str | None = None
-    alternates: tuple[str, ...] = ()
-    final: Observation | None = field(init=False)
-    """The last final response that came in time; half of the rules ask for it."""
-
-    def __post_init__(self) -> None:
-        found = None
-        for seen in self.evidence.of(Kind.RESPONSE):
-            code = seen["code"]
-            on_time = not seen["late"]
-            if isinstance(code, int) and code >= 200 and on_time and not _is_cancelled(seen, found):
-                found = seen
-        object.__setattr__(self, "final", found)
-
-    @property
-    def stranger(self) -> str:
-        """In what the answer differs from that of the usual answerer; "" if it does not."""
-        final = self.final
-        return "" if final is None else self.baseline.stranger(Answerer.of(self.evidence, final))
-
-
 Rule = Callable[[Case], Finding | None]
 
 
 def diagnose(case: Case) -> Verdict:
     """Judge one case; every case gets exactly one verdict."""
+    verdict = _of_attempt(case)
+    if not (case.battery and verdict.failed and verdict.cause in SILENT):
+        return verdict
+    outcomes = {case.own_row: verdict.outcome} | rows_of(case)
+    signature = tell_apart(outcomes)
+    if signature is None:
+        return verdict
+    why = f"{verdict.why}; {in_words(signature)}"
+    return Verdict(verdict.outcome, signature.cause, verdict.plane, why)
+
+
+def rows_of(case: Case) -> dict[Row, Outcome]:
+    """How each row of a case's battery came out, judged by the same rules."""
+    return {
+        row: outcome_of(row, _of_attempt(Case(evidence))) for row, evidence in case.battery.items()
+    }
+
+
+def _of_attempt(case: Case) -> Verdict:
+    """What the failing attempt says by itself."""
     seen = {each.kind for each in case.evidence.observations}
     for speaks_of, rule in RULES:
         finding = rule(case) if speaks_of is None or speaks_of in seen else None
@@ -71,11 +64,6 @@ def diagnose(case: Case) -> Verdict:
     return Verdict(
         Outcome.INCONCLUSIVE, Cause.UNKNOWN, Plane.SELF, "nothing was seen that any rule explains"
     )
-
-
-def _is_cancelled(seen: Observation, before: Observation | None) -> bool:
-    """A 487 that only answers our own CANCEL says nothing new."""
-    return seen["code"] == 487 and before is not None
 
 
 def _our_fault(case: Case) -> Finding | None:

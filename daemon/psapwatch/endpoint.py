@@ -17,6 +17,8 @@ REFERENCE: Final = "reference"
 """The PSAP id that checks of a firewall's reference responder carry in labels and stores."""
 CONTROL: Final = "control"
 """The PSAP id of the reference reached without crossing the firewall."""
+OURS: Final = frozenset({REFERENCE, CONTROL})
+"""Our own responders, which are watched beside the PSAPs; no PSAP may have such an id."""
 WITNESS: Final = "witness"
 """The PSAP id of what answers on our own side of the firewall."""
 MUST_BLOCK: Final = "must_block"

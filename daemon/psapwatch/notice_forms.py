@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
+from psapwatch.case import Case
 from psapwatch.endpoint import Identity, Psap, TransportName
 from psapwatch.evidence import Evidence
 from psapwatch.incident import Incident, to_json
 from psapwatch.remote_text import printable
-from psapwatch.report import ladder, phase_summary, verdict_line
+from psapwatch.report import case_lines, case_shown, ladder, phase_summary, verdict_line
 from psapwatch.verdict import Cause, Verdict
 
 NOTIFY_WITHIN: Final = timedelta(minutes=30)
@@ -77,6 +78,8 @@ class Dossier:
     told: Sequence[tuple[str, str, float, float]] = ()
     """Deliveries: sink, status, said at, taken at."""
     failing: tuple[Evidence, Verdict] | None = None
+    case: Case | None = None
+    """What the cause rests on, where that was kept."""
     passing: tuple[Evidence, Verdict] | None = None
     """The last pass of the path on which ``failing`` was seen, where one is kept."""
     zone: tzinfo = UTC
@@ -116,8 +119,9 @@ def facts(dossier: Dossier) -> list[tuple[str, str]]:
 
 
 def text(dossier: Dossier) -> str:
-    """Return the incident's facts, one a line."""
-    return "\n".join(f"{name:16} {value}" for name, value in facts(dossier))
+    """Return the incident's facts and what its cause rests on, one a line."""
+    lines = [f"{name:16} {value}" for name, value in facts(dossier)]
+    return "\n".join((*lines, *_case(dossier)))
 
 
 def comma_separated(dossier: Dossier) -> str:
@@ -128,8 +132,8 @@ def comma_separated(dossier: Dossier) -> str:
 
 
 def as_json(dossier: Dossier) -> str:
-    """Return the incident as the API and the webhook write it."""
-    return json.dumps(to_json(dossier.incident), indent=2)
+    """Return the incident as the API writes it, its case included."""
+    return json.dumps(to_json(dossier.incident) | case_shown(dossier.case), indent=2)
 
 
 def fcc(dossier: Dossier) -> str:
@@ -301,8 +305,15 @@ def _evidence(dossier: Dossier) -> Iterator[str]:
             yield f"### {title}"
             yield f"{_cell(verdict_line(verdict))}. {_cell(phase_summary(evidence))}."
             yield _verbatim(ladder(evidence))
+    if dossier.case is not None:
+        yield "### What the cause rests on"
+        yield _verbatim("\n".join(_case(dossier)))
     if dossier.failing is None:
         yield "No failing attempt of it is kept."
+
+
+def _case(dossier: Dossier) -> Iterator[str]:
+    return case_lines(dossier.case) if dossier.case is not None else iter(())
 
 
 def _verbatim(text: str) -> str:

@@ -259,7 +259,7 @@ def counts(before: Standing, *, is_ours: bool) -> bool:
     return before.state in (State.UP, State.DEGRADED, State.SUSPECT)
 
 
-def kind_of(check: Check, evidence: Evidence) -> SampleKind:
+def kind_of(check: Check, evidence: Evidence) -> Literal["call", "options", "kept"]:
     """What an attempt is a sample of; a connection that was there before is an old flow."""
     if check.is_call:
         return "call"

@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from psapwatch import baseline as baselines
 from psapwatch.baseline import Baseline
 from psapwatch.board import Board
+from psapwatch.case import Case
 from psapwatch.endpoint import Check, Path
 from psapwatch.evidence import Evidence
 from psapwatch.incident import Incident, Notice
@@ -60,6 +61,10 @@ class Recorder:
         """Keep who usually answers."""
         plain = baselines.to_json(baseline)
         self._store.decisions.put_baseline(path.key, check, plain, wall)
+
+    def case(self, incident_id: str, case: Case) -> None:
+        """Keep what an open incident's cause rests on."""
+        self._store.save_case(incident_id, case)
 
     def notices(self, notices: Sequence[Notice], open_: Sequence[Incident]) -> None:
         """Keep, count and tell what changed about incidents; the metric moves first."""

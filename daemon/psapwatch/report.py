@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from psapwatch import case as case_json
 from psapwatch import evidence as evidence_json
+from psapwatch.battery import ASKS
+from psapwatch.case import Case
+from psapwatch.diagnosis import diagnose
 from psapwatch.evidence import Evidence, Fact, Kind, Observation, Packet
 from psapwatch.phases import phases_of
 from psapwatch.remote_text import printable, printable_octets
@@ -66,12 +70,7 @@ def attempt_json(evidence: Evidence, verdict: Verdict) -> dict[str, Any]:
     """Return everything about one attempt as JSON-ready data; redact the transcript before."""
     return {
         "attempt": evidence_json.to_json(evidence),
-        "verdict": {
-            "outcome": verdict.outcome.value,
-            "cause": verdict.cause.value,
-            "plane": verdict.plane.value,
-            "why": verdict.why,
-        },
+        "verdict": _verdict_json(verdict),
         "phases": phases_of(evidence),
         "summary": phase_summary(evidence),
         "ladder": ladder(evidence),
@@ -87,6 +86,23 @@ def attempt_json(evidence: Evidence, verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def case_lines(case: Case) -> Iterator[str]:
+    """What a cause rests on, one row a line: each row in words, how it came out, and why."""
+    yield f"judged: {verdict_line(diagnose(case))}"
+    for row, evidence in sorted(case.battery.items(), key=lambda each: list(ASKS).index(each[0])):
+        verdict = diagnose(Case(evidence))
+        where = f"{evidence.psap}/{evidence.path}"
+        yield f"{row:16} {verdict_line(verdict)} [{where}, attempt {evidence.attempt_id}]"
+
+
+def case_shown(case: Case | None) -> dict[str, Any]:
+    """``case`` and its ``verdict`` as JSON-ready data; nothing where there is no case."""
+    if case is None:
+        return {}
+    verdict = diagnose(case)
+    return {"case": case_json.to_json(case), "verdict": _verdict_json(verdict)}
+
+
 def message_text(packet: Packet) -> str:
     """Return one message with its line breaks kept and all else that is invisible escaped."""
     octets = packet.octets[:TRANSCRIPT_CHARACTERS_MAX]
@@ -97,6 +113,15 @@ def message_text(packet: Packet) -> str:
 def moment(wall: float) -> str:
     """Return Unix seconds as ``2026-06-18 17:15:22 UTC``."""
     return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _verdict_json(verdict: Verdict) -> dict[str, str]:
+    return {
+        "outcome": verdict.outcome.value,
+        "cause": verdict.cause.value,
+        "plane": verdict.plane.value,
+        "why": verdict.why,
+    }
 
 
 def _heading(evidence: Evidence) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from psapwatch.announced import Window
 from psapwatch.endpoint import Path
+from psapwatch.evidence import Evidence, Kind
 from psapwatch.incident import Incident
 from psapwatch.verdict import Cause
 
@@ -33,7 +34,16 @@ def unsafe_incident(path: Path, why: str, wall: float) -> Incident:
     )
 
 
-def certificate_incident(path: Path, not_after: float, wall: float) -> Incident:
+def certificate_shown(path: Path, evidence: Evidence, wall: float) -> tuple[Incident | None, bool]:
+    """The ticket for a certificate that an attempt was shown, and whether it is due already."""
+    shown = evidence.last(Kind.TLS_UP) if path.transport == "tls" else None
+    not_after = shown.get("not_after") if shown else None
+    if not isinstance(not_after, int | float) or not not_after:
+        return None, False
+    return _certificate(path, float(not_after), wall), not_after - wall < CERTIFICATE_TICKET_S
+
+
+def _certificate(path: Path, not_after: float, wall: float) -> Incident:
     """A certificate that answers runs out soon; ``not_after`` is Unix seconds."""
     days = max(0.0, (not_after - wall) / 86_400)
     return Incident(

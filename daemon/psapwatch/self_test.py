@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from psapwatch.case import Case
 from psapwatch.desk import Excuse
-from psapwatch.diagnosis import Case, diagnose
+from psapwatch.diagnosis import diagnose
 from psapwatch.endpoint import Address, Check, Firewall, Identity, Path, Psap, Source
 from psapwatch.net.pump import Pump
 from psapwatch.probes.base import Errand

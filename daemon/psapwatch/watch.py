@@ -16,7 +16,6 @@ from structlog.typing import FilteringBoundLogger
 from psapwatch.battery import Row, row_of
 from psapwatch.desk import Desk
 from psapwatch.detection import State
-from psapwatch.diagnosis import Case, diagnose
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Firewall, Identity, Path
 from psapwatch.evidence import Evidence, Kind
 from psapwatch.net.pump import Pump
@@ -240,8 +239,7 @@ class Watch:
         except Exception as error:  # noqa: BLE001 - as in ``_keep``: the battery goes on
             self._own_fault("attempt", error)
             return
-        verdict = self.excuse(evidence, diagnose(Case(evidence)))
-        self.desk.tried(path, row, evidence, verdict, self.world.clock.wall())
+        self.desk.tried(path, row, evidence, self.world.clock.wall(), self.excuse)
 
     def _is_suspect(self, turn: Turn) -> bool:
         standing = self.desk.standing(turn.path, turn.check)

@@ -11,14 +11,16 @@ import yaml
 from click.testing import CliRunner, Result
 
 from config.configured import plain
+from psapwatch.case import Case
 from psapwatch.cli.main import cli
-from psapwatch.evidence import Packet
+from psapwatch.evidence import Kind, Observation, Packet
 from psapwatch.notice_forms import FORMS
 from psapwatch.store.runner import Inline
 from psapwatch.store.store import Store
 from psapwatch.verdict import PASSED
-from samples import FAILED, OPTIONS_TEXT, TEST_CALL, WALL, attempt, incident, path, sent
+from samples import FAILED, OPTIONS_TEXT, TEST_CALL, WALL, answered, attempt, incident, path, sent
 
+LOST = Observation(Kind.SILENT, 4.0, {"method": "INVITE", "after_s": 4.0})
 SENT = Packet(0.0, "out", "198.51.100.9:5060", OPTIONS_TEXT)
 
 
@@ -109,3 +111,27 @@ def test_the_list_shows_whole_ids(config: Path) -> None:
         cli, ["incidents", "list", "--config", str(config)], env={"COLUMNS": "60"}
     )
     assert "5f0c2a9be1d3" in done.output
+
+
+def test_the_case_is_shown_and_judged_again(config: Path) -> None:
+    """Text ends with each row of the battery; the JSON is what ``explain --case`` reads."""
+    assert "judged:" not in show(config).output  # no case is kept yet
+    refused = CliRunner().invoke(cli, ["explain", "--case", "-"], input="{}")
+    assert refused.exit_code == 1
+    assert "no case" in refused.output
+
+    async def keep() -> None:
+        store = Store(config.with_name("psapwatch.db"), Inline())
+        lost = (sent(method="INVITE"), LOST)
+        call = attempt(path(), TEST_CALL, lost, attempt_id="call-1")
+        answer = answered(phase_s=0.02, late=False, from_peer=True, source="198.51.100.9:5060")
+        options = attempt(seen=(sent(), answer))
+        store.save_case("i-1", Case(call, battery={"call": call, "options": options}))
+        await store.close()
+
+    asyncio.run(keep())
+    assert "judged: fail: invite_blocked" in show(config).output
+    plain_text = show(config, "--format", "json").output
+    judged = CliRunner().invoke(cli, ["explain", "--case", "-"], input=plain_text)
+    assert judged.exit_code == 0
+    assert "judged: fail: invite_blocked" in judged.output

@@ -12,7 +12,8 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from psapwatch.diagnosis import Case, diagnose
+from psapwatch.case import Case
+from psapwatch.diagnosis import diagnose
 from psapwatch.endpoint import Agreement, Check, Firewall, Identity, Path, PortRange, Psap, Source
 from psapwatch.evidence import Evidence, Kind, to_json
 from psapwatch.net.pump import Pump

@@ -19,7 +19,8 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from psapwatch.baseline import LEARNING_PASSES, Answerer, Baseline
-from psapwatch.diagnosis import Case, diagnose
+from psapwatch.case import Case
+from psapwatch.diagnosis import diagnose
 from psapwatch.endpoint import REFERENCE, Check, Identity
 from psapwatch.evidence import Evidence, Fact, Kind
 from psapwatch.net.pump import Pump

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from psapwatch.call_findings import PACKETS_JUDGED
-from psapwatch.diagnosis import Case, diagnose
+from psapwatch.case import Case
+from psapwatch.diagnosis import diagnose
 from psapwatch.endpoint import (
     CONTROL,
     REFERENCE,

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from psapwatch.diagnosis import Case, diagnose
+from psapwatch.case import Case
+from psapwatch.diagnosis import diagnose
 from psapwatch.endpoint import Check, Identity, PortRange
 from psapwatch.evidence import Evidence, Kind
 from psapwatch.net.pump import Pump

@@ -13,9 +13,9 @@ from rich.table import Table
 
 from psapwatch import baseline as baselines
 from psapwatch.baseline import Answerer, Baseline
+from psapwatch.case import Case
 from psapwatch.cli.doors import BY, CONFIG, Failed, loaded, store_to_change, store_to_read, who
 from psapwatch.config.shape import Config
-from psapwatch.diagnosis import Case
 from psapwatch.endpoint import Path
 from psapwatch.evidence import Evidence
 from psapwatch.net.clock import SystemClock

@@ -8,10 +8,10 @@ import sys
 import click
 
 from psapwatch.baseline import Answerer, Baseline, to_json
+from psapwatch.case import Case
 from psapwatch.cli.doors import BY, CONFIG, WHY, Failed, loaded, store_to_change, who
 from psapwatch.cli.probe import one_attempt, show
 from psapwatch.config.shape import Config
-from psapwatch.diagnosis import Case
 from psapwatch.endpoint import Path
 from psapwatch.evidence import Evidence
 from psapwatch.net.clock import SystemClock

@@ -147,6 +147,7 @@ async def _dossier(config: Config, incident_id: str, zone: tzinfo) -> Dossier | 
             psaps=tuple(psaps.values()),
             transports=tuple(sorted({path.transport for path in paths})),
             told=await store.told(incident_id),
+            case=await store.case(incident_id),
             failing=failing,
             passing=await _last_pass(store, failing),
             zone=zone,

@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, cast, final
 
+from psapwatch import case as case_json
+from psapwatch.case import Case
 from psapwatch.incident import Incident, Notice, Status, from_json, to_json
+from psapwatch.store.redact import redacted
 
 PENDING_MAX: Final = 1_000
 """Notices that wait for one sink; above it the oldest that only tells of a change is lost."""
@@ -95,6 +98,24 @@ def save_incident(connection: sqlite3.Connection, incident: Incident) -> None:
             *(incident.acknowledged, _encode(to_json(incident))),
         ),
     )
+
+
+def save_case(connection: sqlite3.Connection, incident_id: str, case: Case) -> None:
+    """Write what an incident's cause rests on beside it; only redacted evidence is kept."""
+    battery = {row: redacted(each) for row, each in case.battery.items()}
+    kept = replace(case, evidence=redacted(case.evidence), battery=battery)
+    connection.execute(
+        "UPDATE incidents SET judged_from = ? WHERE id = ?",
+        (_encode(case_json.to_json(kept)), incident_id),
+    )
+
+
+def case_of(connection: sqlite3.Connection, incident_id: str) -> Case | None:
+    """Read what an incident's cause rests on, where that is known."""
+    found = connection.execute(
+        "SELECT judged_from FROM incidents WHERE id = ?", (incident_id,)
+    ).fetchone()
+    return case_json.from_json(json.loads(found[0])) if found and found[0] else None
 
 
 def queue(connection: sqlite3.Connection, row: Pending) -> None:

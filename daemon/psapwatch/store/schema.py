@@ -98,10 +98,14 @@ _ANNOUNCED: Final[Step] = (
     "CREATE INDEX changes_by_time ON changes (at)",
 )
 
+# What the cause rests on; empty until something is known, and for incidents of older versions.
+_CASES: Final[Step] = ("ALTER TABLE incidents ADD COLUMN judged_from TEXT NOT NULL DEFAULT ''",)
+
 MIGRATIONS: Final[tuple[Step, ...]] = (
     (*_ATTEMPTS, *_CALLS, *_INCIDENTS),
     _BY_CALL_ID,
     _ANNOUNCED,
+    _CASES,
 )
 """Step n takes a store from version n to n + 1. Append; never edit one that was released."""
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import final
 
+from psapwatch.case import Case
 from psapwatch.evidence import Evidence
 from psapwatch.incident import Incident, Notice
 from psapwatch.store import attempts, decisions, ledger, notices, retention
@@ -191,6 +192,14 @@ class Store:
         self._run.post(write, urgent=True)
         if queued:
             self._when_queued()
+
+    def save_case(self, incident_id: str, case: Case) -> None:
+        """Write what an incident's cause rests on, after the incident itself."""
+        self._run.post(lambda on: notices.save_case(on, incident_id, case))
+
+    async def case(self, incident_id: str) -> Case | None:
+        """Return what an incident's cause rests on, where that is known."""
+        return await self._run.submit(lambda on: notices.case_of(on, incident_id))
 
     def when_queued(self, call: Callable[[], None]) -> None:
         """Have ``call`` called whenever notices are queued: the delivery loop wakes up."""

@@ -13,7 +13,7 @@ from aiohttp import ClientConnectionError, web
 from psapwatch.exposition import OPENMETRICS, TEXT, in_slices, prefers_openmetrics
 from psapwatch.incident import to_json as incident_json
 from psapwatch.metrics import Metrics
-from psapwatch.report import attempt_json
+from psapwatch.report import attempt_json, case_shown
 from psapwatch.web.events import CLIENTS_MAX, Events, TooManyReaders
 from psapwatch.web.overview import overview, path_json
 from psapwatch.web.probe import probe_pieces
@@ -133,11 +133,12 @@ class Api:
         return web.json_response({"incidents": [incident_json(incident) for incident in found]})
 
     async def incident(self, request: web.Request) -> web.Response:
-        """Show one incident."""
+        """Show one incident, with the case that its cause rests on."""
         found = await self._view.incident(request.match_info["id"])
         if found is None:
             raise unknown("incident", request, "GET /api/v1/incidents lists them")
-        return web.json_response(incident_json(found))
+        case = await self._view.case(found.id)
+        return web.json_response(incident_json(found) | case_shown(case))
 
     async def attempt(self, request: web.Request) -> web.Response:
         """Show one attempt by its id or its Call-ID: evidence, verdict, transcript and ladder."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from psapwatch.case import Case
 from psapwatch.evidence import Evidence
 from psapwatch.frozen import frozen
 from psapwatch.incident import Incident
@@ -104,6 +105,10 @@ class View(Protocol):
 
     async def incident(self, incident_id: str) -> Incident | None:
         """One incident from the store."""
+        ...
+
+    async def case(self, incident_id: str) -> Case | None:
+        """Return what an incident's cause rests on, redacted."""
         ...
 
     async def attempt(self, name: str) -> tuple[Evidence, Verdict] | None:

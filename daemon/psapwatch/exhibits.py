@@ -1,0 +1,112 @@
+"""The newest evidence behind what fails, so that an incident's case is kept with it (layer L1).
+
+A bounded memory: of each path and row the newest failure, and the newest pass of those paths on
+which something fails. What an incident rests on is taken from it while it is still there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Iterator
+from typing import Final, NamedTuple
+
+from psapwatch.battery import OUR_ROWS, SILENT, Row
+from psapwatch.case import Case
+from psapwatch.incident import Incident
+from psapwatch.verdict import Cause, Outcome, Verdict
+
+EXHIBITS_MAX: Final = 512
+"""Attempts that are remembered; the oldest are forgotten first."""
+
+
+class _Exhibit(NamedTuple):
+    """One attempt, and what it came to by itself."""
+
+    row: Row
+    key: str
+    """Of its path."""
+    cause: Cause
+    failed: bool
+    case: Case
+
+
+class Exhibits:
+    """Told of every attempt and every row, it finds the case of an incident."""
+
+    def __init__(self) -> None:
+        self._newest: dict[tuple[str, Row, bool], _Exhibit] = {}
+        self._failing: dict[str, None] = {}
+        """Paths with a failure among what is remembered, the latest to fail last."""
+        self._judged: dict[str, tuple[Cause, int]] = {}
+        """For each open incident the cause and how many rows its newest case has."""
+
+    def take(self, row: Row, key: str, case: Case, verdict: Verdict) -> None:
+        """Remember a failure; of passes only what shows beside one, or on our own responders."""
+        if verdict.outcome is Outcome.INCONCLUSIVE:
+            return
+        if verdict.failed:
+            self._failing.pop(key, None)
+            self._failing[key] = None
+            if len(self._failing) > EXHIBITS_MAX:
+                del self._failing[next(iter(self._failing))]
+        elif key not in self._failing and row not in OUR_ROWS:
+            return
+        place = (key, row, verdict.failed)
+        self._newest.pop(place, None)
+        self._newest[place] = _Exhibit(row, key, verdict.cause, verdict.failed, case)
+        if len(self._newest) > EXHIBITS_MAX:
+            del self._newest[next(iter(self._newest))]
+
+    def news(
+        self, open_: Iterable[Incident], inside: Callable[[Incident], Container[str]]
+    ) -> Iterator[tuple[str, Case]]:
+        """Return the cases of open incidents that say more than those returned before.
+
+        ``inside`` says which path keys an incident speaks of. A case stays as it is once its
+        incident has closed, or fewer rows speak: while things mend nothing is learnt of the cause.
+        """
+        judged: dict[str, tuple[Cause, int]] = {}
+        for incident in open_:
+            outcomes: dict[Row, str] = incident.evidence.get("outcomes", {})
+            now, before = (incident.cause, len(outcomes)), self._judged.get(incident.id)
+            if before is not None:
+                judged[incident.id] = before
+            if before is None or now[0] is not before[0] or now[1] > before[1]:
+                case = self._case_of(incident, outcomes, inside(incident))
+                if case is not None:
+                    judged[incident.id] = now
+                    yield incident.id, case
+        self._judged = judged
+
+    def _case_of(
+        self, incident: Incident, outcomes: dict[Row, str], inside: Container[str]
+    ) -> Case | None:
+        """The newest failure with the incident's cause, and each row as the incident has it."""
+        found = list(self._about(incident, inside))
+        failures = [each for each in found if each.failed and each.row not in OUR_ROWS]
+        if not failures:
+            failures = [each for each in found if each.failed]
+        if not failures:
+            return None
+        failing = max(reversed(failures), key=lambda each: _speaks_for(incident, each))
+        battery = {
+            each.row: each.case.evidence
+            for each in found
+            if outcomes.get(each.row) == (Outcome.FAIL if each.failed else Outcome.PASS)
+        }
+        if failing.row in battery:
+            battery[failing.row] = failing.case.evidence
+        case = failing.case
+        return Case(case.evidence, case.baseline, case.expected_name, case.alternates, battery)
+
+    def _about(self, incident: Incident, inside: Container[str]) -> Iterator[_Exhibit]:
+        """What speaks of an incident's domain, oldest first."""
+        for each in self._newest.values():
+            firewall = each.case.evidence.firewall
+            is_ours = each.row in OUR_ROWS
+            if each.key in inside or (is_ours and firewall == incident.firewall):
+                yield each
+
+
+def _speaks_for(incident: Incident, failure: _Exhibit) -> tuple[bool, bool, bool]:
+    """Which failure to show: one of the incident's own cause, else a silence, and calls first."""
+    return failure.cause is incident.cause, failure.cause in SILENT, failure.row == "call"
