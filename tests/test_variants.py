@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 
 from psapwatch.casebook import Casebook
 from psapwatch.detection import Standing, State
@@ -14,6 +15,9 @@ from psapwatch.wanted import Ground
 
 CALL = Check("reference", 15.0, 8.0, CallSettings())
 CLEAN_S = 300.0
+FIREWALL = Firewall("fw-east", (Source("192.0.2.1"),))
+OURS = Path(Psap(REFERENCE, ""), "fw-east", "v", FIREWALL, "sip:ref", "udp")
+BOSTON = Path(Psap("ma-boston", ""), "east", "v", FIREWALL, "sip:psap", "udp")
 UP = Standing(State.UP, passes=9, last_pass_at=990.0, last_at=990.0)
 WHY = "changed on the way: via 192.0.2.1:5060 arrived as 203.0.113.9:1024"
 REWRITTEN = replace(UP, state=State.DEGRADED, cause=Cause.ALG_REWRITE, why=WHY)
@@ -21,15 +25,18 @@ REWRITTEN = replace(UP, state=State.DEGRADED, cause=Cause.ALG_REWRITE, why=WHY)
 
 def test_a_gateway_that_changes_calls_is_a_ticket_until_it_is_gone() -> None:
     """Told once for the firewall, with what was changed; closed when calls arrive as they left."""
-    firewall = Firewall("fw-east", (Source("192.0.2.1"),))
-    ours = Path(Psap(REFERENCE, ""), "fw-east", "v", firewall, "sip:ref", "udp")
-    boston = Path(Psap("ma-boston", ""), "east", "v", firewall, "sip:psap", "udp")
-    book = Casebook(Ground("v", ((ours, CALL), (boston, CALL)), CLEAN_S), lambda: "i1")
+    numbers = count(1)
+    ground = Ground("v", ((OURS, CALL), (BOSTON, CALL)), CLEAN_S)
+    book = Casebook(ground, lambda: f"i{next(numbers)}")
 
     def review(now: float, reference: Standing, psap: Standing = UP) -> list[str]:
-        legs = {(ours.key, CALL.name): {"leg": reference}, (boston.key, CALL.name): {"leg": psap}}
+        legs = {(OURS.key, CALL.name): {"leg": reference}, (BOSTON.key, CALL.name): {"leg": psap}}
         return [notice.status for notice in book.review(legs, Pools(), now)]
 
+    down = replace(
+        UP, state=State.DOWN, failures=2, failing_since=1_090.0, last_at=1_099.0,
+        last_failed=True, cause=Cause.CALLS_BLOCKED, why="no answer",
+    )  # fmt: skip
     assert review(1_000.0, UP, REWRITTEN) == [], "a PSAP that reads back our header is none of ours"
     assert review(1_001.0, REWRITTEN) == ["open"]
     assert review(1_100.0, REWRITTEN) == []
@@ -39,5 +46,24 @@ def test_a_gateway_that_changes_calls_is_a_ticket_until_it_is_gone() -> None:
     assert incident.cause is Cause.ALG_REWRITE
     assert "are changed on the way since" in incident.summary
     assert incident.summary.endswith("via 192.0.2.1:5060 arrived as 203.0.113.9:1024.")
-    assert review(1_101.0, UP) == ["changed"]
-    assert review(1_100.0 + CLEAN_S, UP) == ["closed"]
+    assert review(1_101.0, REWRITTEN, down) == ["open"], "it hides no PSAP that is blocked"
+    assert sorted(each.alertname for each in book.open) == ["CallsBlocked", "CallsDegraded"]
+    assert review(1_101.5, REWRITTEN) == ["changed"]
+    assert review(1_102.0, UP) == ["changed"]
+    assert review(1_102.0 + CLEAN_S, UP) == ["closed", "closed"]
+
+
+def test_it_makes_room_for_calls_that_are_lost() -> None:
+    """A gateway may stand there for ever; a loss behind the same firewall is told all the same."""
+    book = Casebook(Ground("v", ((OURS, CALL), (BOSTON, CALL)), CLEAN_S), lambda: "i1")
+    gateway, pools = {(OURS.key, CALL.name): {"leg": REWRITTEN}}, Pools()
+    assert [notice.status for notice in book.review(gateway, pools, 1_000.0)] == ["open"]
+    for number in range(200):
+        pools.take(
+            [("firewall", "fw-east")], "call", BOSTON.key, 1_000.0 + number, failed=number % 3 == 0
+        )
+    notices = book.review(gateway, pools, 1_200.0)
+    assert [notice.status for notice in notices] == ["closed", "open"]
+    (incident,) = book.open
+    assert incident.cause is Cause.INTERMITTENT_LOSS
+    assert book.review(gateway, pools, 1_201.0) == [], "nor does the gateway come back meanwhile"

@@ -18,7 +18,7 @@ from psapwatch.endpoint import Path
 from psapwatch.fault_domain import Scope, scopes_of
 from psapwatch.incident import Incident, Notice
 from psapwatch.pooled import Pools
-from psapwatch.variants import wanted_rewrites, wanted_variants
+from psapwatch.variants import OURS_ALONE, REWRITE, wanted_rewrites, wanted_variants
 from psapwatch.verdict import Cause
 from psapwatch.wanted import (
     Ground,
@@ -159,7 +159,7 @@ class Casebook:
             *wanted_variants(ground, standings, now),
             *wanted_rewrites(ground, standings),
         ]
-        asked = {("CallsDegraded", "firewall", each.member) for each in variants}
+        asked = {(each.member, each.evidence["kind"]) for each in variants}
         for wanted in (
             *wanted_domains(ground, look),
             *wanted_losses(ground, look, pools),
@@ -167,20 +167,20 @@ class Casebook:
         ):
             notices += self._want(wanted, look)
         if notices:
-            found = ((each.incident.scope, each.incident.member) for each in self._open.values())
-            pools.explained_by([scope for scope in found if scope[0] not in SMALL])
+            pools.explained_by(self._big)
         for wanted in wanted_psaps(ground, look, pools, self.is_explained):
             notices += self._want(wanted, look)
         for known in list(self._open.values()):
             incident = known.incident
-            is_asked = (incident.alertname, incident.scope, incident.member) in asked
+            is_asked = (incident.member, incident.evidence.get("kind")) in asked
             notices += self._follow(known, look, pools, is_asked=is_asked)
         return notices
 
     def _want(self, wanted: Wanted, look: Look) -> list[Notice]:
         """Open what is not open yet; a bigger incident takes the smaller ones in."""
         vantage = self.ground.vantage
-        if (wanted.alertname, vantage, wanted.scope, wanted.member) in self._open:
+        known = self._open.get((wanted.alertname, vantage, wanted.scope, wanted.member))
+        if known is not None and not _gives_way(known.incident, wanted):
             return []
         if wanted.alertname == "CallsDegraded" and self._is_blocked(wanted):
             return []
@@ -204,8 +204,9 @@ class Casebook:
             untested=wanted.untested,
             evidence=dict(wanted.evidence),
         )
+        gone = [] if known is None else [self._close(known, look.now)]
         opened = self._begin(described(self.ground, incident, look, self.tried), look.now)
-        return [opened, *self._take_in(opened.incident, look.now)]
+        return [*gone, opened, *self._take_in(opened.incident, look.now)]
 
     def _is_blocked(self, wanted: Wanted) -> bool:
         """Whether a total block that is open already says more."""
@@ -232,6 +233,8 @@ class Casebook:
         return notices
 
     def _explains(self, bigger: Incident, smaller: Incident) -> bool:
+        if bigger.evidence.get("kind") in OURS_ALONE:
+            return False
         if smaller.alertname == "CallsDegraded" and bigger.alertname == "CallsBlocked":
             return (smaller.scope, smaller.member) == (bigger.scope, bigger.member)
         if smaller.scope not in SMALL or smaller.alertname not in _FOLLOWED:
@@ -253,14 +256,15 @@ class Casebook:
             is_sick = is_sick or len(failing) > SICK_SHARE * (len(failing) + len(passing))
         if is_sick:
             known.last_sick_at = look.now
-            if incident.scope not in SMALL:  # those say from the first which paths are left
+            if _explains_paths(incident):  # small ones say from the first which paths are left
                 affected = tuple(sorted({*incident.affected, *failing}))
                 changed = replace(
                     incident, affected=affected, unaffected=passing, untested=untested
                 )
             since = quoted(self._changes, incident.first_failure_at)
             changed = replace(changed, started_after=since)
-            changed = described(self.ground, changed, look, self.tried)
+            if incident.evidence.get("kind") != REWRITE:  # whose cause is no failure's
+                changed = described(self.ground, changed, look, self.tried)
         if is_sick != known.is_sick:
             known.is_sick = is_sick
             changed = replace(changed, changes=incident.changes + 1)
@@ -275,13 +279,24 @@ class Casebook:
     def _close(self, known: _Open, now: float) -> Notice:
         del self._open[known.incident.identity]
         self._note_scopes()
-        if known.incident.scope not in SMALL:
+        if _explains_paths(known.incident):
             self._over[known.incident.scope, known.incident.member] = known.last_sick_at
         return Notice("closed", replace(known.incident, closed_at=now, changed_at=now), now)
 
     def _note_scopes(self) -> None:
-        found = ((each.incident.scope, each.incident.member) for each in self._open.values())
-        self._big = tuple(scope for scope in found if scope[0] not in SMALL)
+        found = (each.incident for each in self._open.values())
+        self._big = tuple((each.scope, each.member) for each in found if _explains_paths(each))
+
+
+def _explains_paths(incident: Incident) -> bool:
+    """Whether an incident is of something bigger that explains failures of paths to PSAPs."""
+    return incident.scope not in SMALL and incident.evidence.get("kind") not in OURS_ALONE
+
+
+def _gives_way(open_now: Incident, wanted: Wanted) -> bool:
+    """Whether what only our own responder shows makes room for what callers meet."""
+    was, is_now = open_now.evidence.get("kind"), wanted.evidence.get("kind")
+    return was in OURS_ALONE and is_now not in OURS_ALONE
 
 
 def _told(incident: Incident) -> tuple[Cause, int, int, tuple[str, ...]]:

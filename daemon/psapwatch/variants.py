@@ -6,10 +6,16 @@ what arrived of a call, so that whoever changes calls on the way is found though
 
 from __future__ import annotations
 
+from typing import Final
+
 from psapwatch.detection import State
 from psapwatch.endpoint import REFERENCE
 from psapwatch.verdict import Cause
 from psapwatch.wanted import Ground, Standings, Wanted
+
+REWRITE: Final = "rewrite"
+OURS_ALONE: Final = frozenset({"variant", REWRITE})
+"""What the evidence of such an incident begins with: it explains no failure of a PSAP's path."""
 
 
 def wanted_variants(ground: Ground, standings: Standings, now: float) -> list[Wanted]:
@@ -64,7 +70,7 @@ def wanted_rewrites(ground: Ground, standings: Standings) -> list[Wanted]:
                     firewall,
                     leg.last_at,
                     (),
-                    evidence={"kind": "rewrite", "why": leg.why},
+                    evidence={"kind": REWRITE, "why": leg.why},
                     cause=Cause.ALG_REWRITE,
                 )
     return list(found.values())
