@@ -12,11 +12,11 @@ from psapwatch.casebook import Casebook
 from psapwatch.detection import Standing, State
 from psapwatch.endpoint import Check, Firewall, Path, Psap, Source
 from psapwatch.incident import Incident, Notice
+from psapwatch.look import Ground
 from psapwatch.pooled import Pools
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 from psapwatch.verdict import Cause
-from psapwatch.wanted import Ground
 
 OPTIONS = Check("keepalive", 15.0, 4.0, OptionsSettings())
 CALLS = Check("test-call", 300.0, 8.0, CallSettings())

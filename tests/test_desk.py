@@ -13,8 +13,8 @@ from psapwatch.detection import Thresholds
 from psapwatch.endpoint import Check, Path
 from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.incident import Incident, Notice
+from psapwatch.look import Ground
 from psapwatch.verdict import Verdict
-from psapwatch.wanted import Ground
 from samples import KEEPALIVE, WALL, answered, attempt, path, sent
 
 PATHS = tuple(path(f"p{number:02}") for number in range(12))

@@ -55,6 +55,7 @@ LAYERS: Final = {
         "green_round",
         "incident",
         "location",
+        "look",
         "metrics_names",
         "phases",
         "pooled",

@@ -8,10 +8,10 @@ from itertools import count
 from psapwatch.casebook import Casebook
 from psapwatch.detection import Standing, State
 from psapwatch.endpoint import REFERENCE, Check, Firewall, Path, Psap, Source
+from psapwatch.look import Ground
 from psapwatch.pooled import Pools
 from psapwatch.probes.call import CallSettings
 from psapwatch.verdict import Cause
-from psapwatch.wanted import Ground
 
 CALL = Check("reference", 15.0, 8.0, CallSettings())
 CLEAN_S = 300.0

@@ -7,7 +7,7 @@ import zlib
 from psapwatch.config.shape import Config
 from psapwatch.detection import Thresholds
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
-from psapwatch.wanted import Ground
+from psapwatch.look import Ground
 
 Shard = tuple[int, int]
 """This part, of so many; counted from one."""

@@ -35,8 +35,7 @@ Row = Literal[
     "large_call_tcp",
     "padded_call_tcp",
     "delayed_call",
-    "slow_calls",
-    "call_burst",
+    "repeated_call",
 ]
 
 ASKS: Final[dict[Row, str]] = {
@@ -56,8 +55,7 @@ ASKS: Final[dict[Row, str]] = {
     "large_call_tcp": "a call with a location to the reference over TCP",
     "padded_call_tcp": "a call of the same size without a location over TCP",
     "delayed_call": "a call that the reference answers late",
-    "slow_calls": "calls to the reference one by one",
-    "call_burst": "eight calls to the reference at once",
+    "repeated_call": "calls to the reference that got through only when they were sent again",
 }
 """Every row in words: what the alert's evidence, ``explain`` and the documents say."""
 
@@ -104,7 +102,7 @@ SIGNATURES: Final = (
         passes=("small_call",),
     ),
     Signature(Cause.UDP_STATE_TIMEOUT, fails=("delayed_call",), passes=("small_call",)),
-    Signature(Cause.RATE_LIMITED, fails=("call_burst",), passes=("slow_calls",)),
+    Signature(Cause.RATE_LIMITED, passes=("repeated_call", "reference")),
     Signature(Cause.INVITE_BLOCKED, fails=("call",), passes=("options",)),
     Signature(Cause.PSAP_ENDPOINT, fails=("reference", "control"), passes=("witness",)),
 )
@@ -124,9 +122,10 @@ OUR_ROWS: Final[frozenset[Row]] = frozenset(ASKS) - {
     "other_family",
 }
 """Rows that were tried on responders of our own: they speak of a firewall, not of one PSAP."""
+_CALLS: Final[tuple[Row, ...]] = ("call", "small_call", "large_call", "padded_call")
 NEEDED: Final = 3
 """A row speaks once so many attempts agree: where a share is lost, one or two agree by chance."""
-RESULTS_MAX: Final = 24
+RESULTS_MAX: Final = 64
 """Remembered of one row through one firewall; the oldest are forgotten first."""
 
 
@@ -140,6 +139,8 @@ class Result:
     """Key of the path that it was tried on."""
     at: float
     """Unix seconds: when the attempt began."""
+    is_repeated: bool = False
+    """It passed only when it was sent again: its first transmission was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,20 +166,27 @@ class Tried:
             results.append(result)
 
     def about(
-        self, scope: str, firewall: str, inside: Container[str], since: float
+        self, scope: str, firewall: str, inside: Container[str], since: float, until: float
     ) -> dict[Row, Finding]:
-        """What was tried since a failure began, as far as it speaks of this domain."""
+        """What was tried while a domain failed, as far as it speaks of it; moments as ``at``."""
         found: dict[Row, Finding] = {}
+        calls: list[Result] = []
+        options: list[Result] = []
         for (crossed, row), results in self._results.items():
             if crossed != firewall or (row in OUR_ROWS and scope != "firewall"):
                 continue
             counted = [
                 each
                 for each in results
-                if each.at >= since and (row in OUR_ROWS or each.path in inside)
+                if since <= each.at <= until and (row in OUR_ROWS or each.path in inside)
             ]
             if counted:
                 found[row] = _sum_of(counted)
+                calls += counted if row in _CALLS else []
+                options += counted if row == "reference" else []
+        if _is_limited(calls, options):
+            repeated = sum(each.is_repeated for each in calls)
+            found["repeated_call"] = Finding(Outcome.PASS, f"{repeated} of {len(calls)}")
         return found
 
 
@@ -198,6 +206,17 @@ _BLOCKS: Final = (Cause.EXPLICIT_REJECT, Cause.CONNECTION_REFUSED)
 """A firewall may answer, reset or send ICMP in place of what it blocks."""
 
 
+def _is_limited(calls: Sequence[Result], options: Sequence[Result]) -> bool:
+    """Whether calls lose single packets where OPTIONS lose none: what a limit on calls does.
+
+    A call that got through when it was sent again had the same flow and content as before.
+    """
+    passed = [each for each in calls if each.outcome is not Outcome.FAIL]
+    repeated = sum(each.is_repeated for each in passed)
+    is_lossy = repeated >= NEEDED and 2 * repeated >= len(passed) and len(passed) < len(calls)
+    return is_lossy and not any(each.is_repeated for each in options)
+
+
 def _sum_of(results: Sequence[Result]) -> Finding:
     failed = sum(each.outcome is Outcome.FAIL for each in results)
     newest = results[-1]
@@ -207,10 +226,19 @@ def _sum_of(results: Sequence[Result]) -> Finding:
     return Finding(outcome, f"{len(results) - failed} of {len(results)} pass: {newest.why}")
 
 
+_VARIANTS: Final = (
+    "large_call",
+    "padded_call",
+    "large_call_tcp",
+    "padded_call_tcp",
+    "delayed_call",
+)
+
+
 def row_of(path: Path, check: Check) -> Row | None:
-    """The row that a scheduled attempt on our own responders fills by itself."""
+    """The row that a scheduled attempt fills by itself; OPTIONS of PSAPs stand in the standings."""
     if path.psap.id not in (REFERENCE, CONTROL):
-        return None
+        return "call" if check.is_call else None
     if not check.is_call:
         return "reference" if path.psap.id == REFERENCE else "control"
     if path.psap.id == CONTROL:
@@ -231,7 +259,7 @@ def is_variant(path: Path, check: Check) -> bool:
     Its failures are of its own kind: no samples of how callers fare.
     """
     row = row_of(path, check)
-    return row is not None and row.endswith(("_call", "_call_tcp")) and row != "small_call"
+    return row in _VARIANTS
 
 
 def conclusive(outcomes: Outcomes) -> dict[Row, Outcome]:

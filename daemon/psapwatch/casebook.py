@@ -17,20 +17,11 @@ from psapwatch.described import SMALL, described, kinds_of, members_now
 from psapwatch.endpoint import Path
 from psapwatch.fault_domain import Scope, scopes_of
 from psapwatch.incident import Incident, Notice
+from psapwatch.look import Ground, Look, Muted, Standings, look_at
 from psapwatch.pooled import Pools
 from psapwatch.variants import OURS_ALONE, REWRITE, wanted_rewrites, wanted_variants
 from psapwatch.verdict import Cause
-from psapwatch.wanted import (
-    Ground,
-    Look,
-    Muted,
-    Standings,
-    Wanted,
-    look_at,
-    wanted_domains,
-    wanted_losses,
-    wanted_psaps,
-)
+from psapwatch.wanted import Wanted, wanted_domains, wanted_losses, wanted_psaps
 
 SICK_SHARE: Final = 0.1
 """A domain is well again when no more than this share of its tested members fails."""
@@ -83,11 +74,11 @@ class Casebook:
         """Whether any incident is open."""
         return bool(self._open)
 
-    def covering(self, path: Path) -> tuple[Scope, ...]:
-        """The bigger scopes with an open incident that explain this path."""
+    def covering(self, path: Path, leg: str = "") -> tuple[Scope, ...]:
+        """The bigger scopes with an open incident that explain this path, or one leg of it."""
         if not self._big:
             return ()
-        scopes = self.ground.scopes.get(path.key) or scopes_of(path)
+        scopes = self.ground.scopes_at(path, leg)
         return tuple(scope for scope in self._big if scope in scopes)
 
     def is_covered(self, path: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 from psapwatch.battery import (
     SILENT,
     Finding,
+    Outcomes,
     Row,
     Tried,
     as_rows,
@@ -19,13 +20,17 @@ from psapwatch.battery import (
 )
 from psapwatch.detection import Standing
 from psapwatch.incident import Incident
+from psapwatch.look import Ground, Look, held_by, other_family_passes
 from psapwatch.pooled import NEW_FLOWS, SampleKind
-from psapwatch.verdict import Cause
-from psapwatch.wanted import Ground, Look
+from psapwatch.verdict import Cause, Outcome
 from psapwatch.wording import summary_of
 
 SMALL: Final = ("psap", "path")
 """Scopes that a bigger domain takes in."""
+
+CONTRAST_S: Final = 12.0
+"""What is tried later than this after the newest failure began may have met no fault any more:
+the patience of a call, and the battery that it starts."""
 
 Keys = tuple[str, ...]
 
@@ -37,7 +42,14 @@ def kinds_of(incident: Incident) -> tuple[SampleKind, ...]:
 
 def members_now(ground: Ground, incident: Incident, look: Look) -> tuple[Keys, Keys, Keys]:
     """Failing, passing and untested path keys of an incident's domain, as they stand now."""
-    inside = inside_of(ground, incident)
+    inside = inside_of(ground, incident, look)
+    if incident.scope == "family" and incident.member in look.families:
+        fails = look.families[incident.member]
+        return (
+            tuple(sorted(key for key in inside if fails[key])),
+            tuple(sorted(key for key in inside if not fails[key])),
+            (),
+        )
     kinds = kinds_of(incident)
     since = incident.first_failure_at
     failing: set[str] = set()
@@ -56,7 +68,7 @@ def members_now(ground: Ground, incident: Incident, look: Look) -> tuple[Keys, K
 
 def described(ground: Ground, incident: Incident, look: Look, tried: Tried) -> Incident:
     """The incident with its cause, last pass and sentence from standings and battery."""
-    inside = inside_of(ground, incident)
+    inside = inside_of(ground, incident, look)
     by_kind: dict[str, list[Standing]] = {}
     for (key, kind), standing in look.best.items():
         if key in inside:
@@ -65,8 +77,13 @@ def described(ground: Ground, incident: Incident, look: Look, tried: Tried) -> I
     changed = replace(
         incident, last_pass_at=max((leg.last_pass_at or 0.0 for leg in legs), default=0.0) or None
     )
-    found = tried.about(incident.scope, incident.firewall, inside, incident.first_failure_at)
-    changed = _named(changed, by_kind, found, tried.echoes.said(incident.firewall))
+    newest = max((leg.last_at for leg in legs if leg.last_failed), default=look.now)
+    span = (incident.first_failure_at, newest + CONTRAST_S)
+    found = tried.about(incident.scope, incident.firewall, inside, *span)
+    outcomes = {row: finding.outcome for row, finding in found.items()}
+    if other_family_passes(look, (incident.scope, incident.member)):
+        outcomes |= {"options": Outcome.FAIL, "other_family": Outcome.PASS}
+    changed = _named(changed, by_kind, found, outcomes, tried.echoes.said(incident.firewall))
     behind = {ground.paths[key].psap.id for key in inside}
     return replace(changed, summary=summary_of(changed, by_kind, len(behind)))
 
@@ -75,11 +92,11 @@ def _named(
     incident: Incident,
     by_kind: Mapping[str, Sequence[Standing]],
     found: Mapping[Row, Finding],
+    tried: Outcomes,
     seen_as: str,
 ) -> Incident:
     """The incident with the cause that its failures have now, and what that rests on."""
     since = incident.first_failure_at
-    tried = {row: finding.outcome for row, finding in found.items()}
     cause, signature = named_cause(by_kind, since, tried)
     if "loss" in incident.evidence and signature is None:
         is_old = incident.evidence["kind"] == "kept"
@@ -101,8 +118,9 @@ def _named(
     )
 
 
-def inside_of(ground: Ground, incident: Incident) -> AbstractSet[str]:
+def inside_of(ground: Ground, incident: Incident, look: Look | None = None) -> AbstractSet[str]:
     """The configured paths to PSAPs that an incident speaks of."""
     if incident.scope in SMALL:
         return {key for key in incident.affected if key in ground.paths}
-    return ground.inside((incident.scope, incident.member))
+    scope = (incident.scope, incident.member)
+    return ground.inside(scope) if look is None else held_by(ground, look, scope)

@@ -178,6 +178,12 @@ class Path:
         """The source address of this path: its own, or the firewall's first."""
         return self.source or self.firewall.sources[0]
 
+    def source_for(self, leg: Address) -> Source | None:
+        """Where an attempt on a leg leaves from: of its family; None where there is no such."""
+        usual = self.leaves_from
+        candidates = (usual,) if self.source else self.firewall.sources
+        return next((each for each in candidates if (":" in each.address) == leg.is_v6), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Check:

@@ -59,16 +59,20 @@ class FaultDomain:
     untested: tuple[str, ...]
 
 
+def family_of(leg: str) -> str:
+    """``4`` or ``6``: the IP family of a leg, as the scope names it."""
+    return "6" if leg.startswith("[") else "4"
+
+
 def scopes_of(path: Path, leg: str = "") -> frozenset[Scope]:
-    """Everything that a path shares with others."""
-    family = "6" if leg.startswith("[") else "4"
+    """Everything that a path, or one leg of it, shares with others."""
     attributes = dict(path.psap.attributes) | dict(path.attributes)
     return frozenset(
         {
             ("psap", path.psap.id),
             ("firewall", path.firewall.id),
             ("transport", path.transport),
-            ("family", family),
+            ("family", family_of(leg)),
             ("source", path.leaves_from.address),
             ("vantage", path.vantage),
             *attributes.items(),

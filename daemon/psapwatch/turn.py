@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from psapwatch.endpoint import Check, Path
+from psapwatch.endpoint import Address, Check, Path, Source
 from psapwatch.permits import spacing_of
 from psapwatch.schedule import phases
 
@@ -57,6 +57,14 @@ class Turn:
     def key(self) -> tuple[str, str]:
         """Path key and check name."""
         return (self.path.key, self.check.name)
+
+    def way_of(self, legs: Sequence[Address]) -> tuple[Address | None, Source]:
+        """The leg whose turn it is, and a source of its family; legs without one are passed by."""
+        path = self.path
+        ways = [(leg, source) for leg in legs if (source := path.source_for(leg))]
+        if ways:
+            return ways[self.count % len(ways)]
+        return (legs[self.count % len(legs)] if legs else None), path.leaves_from
 
     @property
     def interval_s(self) -> float:

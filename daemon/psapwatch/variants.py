@@ -10,8 +10,9 @@ from typing import Final
 
 from psapwatch.detection import State
 from psapwatch.endpoint import REFERENCE
+from psapwatch.look import Ground, Standings
 from psapwatch.verdict import Cause
-from psapwatch.wanted import Ground, Standings, Wanted
+from psapwatch.wanted import Wanted
 
 REWRITE: Final = "rewrite"
 OURS_ALONE: Final = frozenset({"variant", REWRITE})

@@ -1,19 +1,19 @@
 """Which incidents the present standings ask for: domains first, then what they leave (layer L1).
 
-Pure functions of a ``Look``; ``casebook`` compares the outcome with what is open already.
+Pure functions of a ``look.Look``; ``casebook`` compares the outcome with what is open already.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
-from psapwatch.battery import is_variant
-from psapwatch.detection import FAILING, WORST_LAST, Standing, State
-from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
-from psapwatch.fault_domain import FaultDomain, Member, Scope, explain, scopes_of
+from psapwatch.detection import State
+from psapwatch.endpoint import Path
+from psapwatch.fault_domain import FaultDomain, Scope, explain
 from psapwatch.incident import Severity
+from psapwatch.look import Ground, Look, StandingKind, held_by, other_family_passes
 from psapwatch.pooled import Finding, Pools
 from psapwatch.verdict import Cause
 
@@ -24,85 +24,6 @@ PATIENCE_S: Final = 45.0
 """... and this long while it is open whether the firewall loses calls."""
 TOTAL_LOSS: Final = 0.9
 """A share of failures from which a domain's calls count as blocked."""
-
-StandingKind = Literal["call", "options", "kept"]
-Standings = Mapping[tuple[str, str], Mapping[str, Standing]]
-"""(path key, check name) -> leg -> standing."""
-Muted = Callable[[Path], bool]
-
-
-class Run(NamedTuple):
-    """One check on one path, under the names that standings and looks have for it."""
-
-    path: Path
-    of_check: tuple[str, str]
-    of_kind: tuple[str, str]
-    is_plain: bool
-    """Whether it asks what callers ask, and nothing of our own responder alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What is judged over: the paths with their checks, and how long "clean" lasts."""
-
-    vantage: str
-    runs: tuple[tuple[Path, Check], ...]
-    clean_s: float = 300.0
-    paths: Mapping[str, Path] = field(init=False)
-    scopes: Mapping[str, frozenset[Scope]] = field(init=False)
-    rows: tuple[Run, ...] = field(init=False)
-    """The runs as a review walks them, several times a second: nothing is worked out again."""
-    variants: tuple[tuple[Path, Check], ...] = field(init=False)
-    """Checks that ask our own responders what no PSAP is asked."""
-    _ours: frozenset[str] = field(init=False)
-    _inside: Mapping[Scope, frozenset[str]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        paths = {path.key: path for path, _check in self.runs}
-        ours = frozenset(key for key, path in paths.items() if path.psap.id in (REFERENCE, CONTROL))
-        scopes = {key: scopes_of(path) for key, path in paths.items()}
-        inside: dict[Scope, set[str]] = {}
-        for key in paths.keys() - ours:
-            for scope in scopes[key]:
-                inside.setdefault(scope, set()).add(key)
-        rows = tuple(
-            Run(
-                path,
-                (path.key, check.name),
-                (path.key, standing_kind(check)),
-                not is_variant(path, check),
-            )
-            for path, check in self.runs
-        )
-        for name, value in (
-            ("paths", paths),
-            ("scopes", scopes),
-            ("rows", rows),
-            ("variants", tuple(run for run in self.runs if is_variant(*run))),
-            ("_ours", ours),
-            ("_inside", {scope: frozenset(keys) for scope, keys in inside.items()}),
-        ):
-            object.__setattr__(self, name, value)
-
-    def is_ours(self, key: str) -> bool:
-        """Whether a path leads to a responder of our own."""
-        return key in self._ours
-
-    def inside(self, scope: Scope) -> frozenset[str]:
-        """The paths to PSAPs that a domain holds."""
-        return self._inside.get(scope, frozenset())
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One review's view of the standings: the best leg of each path, by kind of check."""
-
-    now: float
-    best: Mapping[tuple[str, str], Standing]
-    """(path key, ``call``, ``options`` or ``kept``) -> the worst of such checks."""
-    members: Mapping[str, Sequence[Member]]
-    muted: frozenset[str] = frozenset()
-    """Failing paths that a maintenance window names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,46 +44,6 @@ class Wanted:
     """The numbers of a pooled finding."""
     cause: Cause = Cause.UNKNOWN
     """Where it is known from the first; otherwise the failures name it."""
-
-
-def standing_kind(check: Check) -> StandingKind:
-    """What a check's standings speak of; old flows are judged apart from new ones."""
-    return "call" if check.is_call else "kept" if check.flow == "kept" else "options"
-
-
-def look_at(
-    ground: Ground, standings: Standings, now: float, muted: Muted, is_covered: Muted
-) -> Look:
-    """Reduce the standings to what a review needs; failing paths that are muted do not count."""
-    best: dict[tuple[str, str], Standing] = {}
-    members: dict[str, list[Member]] = {}
-    named: set[str] = set()
-    for path, of_check, of_kind, _is_plain in ground.rows:
-        legs = standings.get(of_check)
-        if not legs:
-            continue
-        if len(legs) == 1:
-            (leg,) = legs.values()
-        else:
-            leg = min(legs.values(), key=_leg_badness)
-        known = best.get(of_kind)
-        best[of_kind] = leg if known is None else max(known, leg, key=_badness)
-        key, kind = of_kind
-        is_failing = leg.state in FAILING
-        if is_failing and muted(path):
-            named.add(key)
-        elif not ground.is_ours(key):
-            members.setdefault(kind, []).append(
-                Member(
-                    key,
-                    ground.scopes[key],
-                    leg.failing_since,
-                    leg.last_at,
-                    is_failing,
-                    is_failing and is_covered(path),
-                )
-            )
-    return Look(now, best, members, frozenset(named))
 
 
 def wanted_domains(ground: Ground, look: Look) -> list[Wanted]:
@@ -262,8 +143,14 @@ def _new_flows_pass(look: Look, scope: Scope, since: float) -> bool:
 
 def _of_finding(ground: Ground, look: Look, finding: Finding, severity: Severity) -> Wanted:
     is_total = finding.kind in ("call", "options") and finding.loss >= TOTAL_LOSS
-    inside = ground.inside(finding.scope)
-    failing = {key for (key, _kind), leg in look.best.items() if key in inside and leg.is_failing}
+    is_one_leg = other_family_passes(look, finding.scope)
+    if is_one_leg:  # who has lost one of two legs is still called over the other
+        is_total, severity = False, "ticket"
+    inside = held_by(ground, look, finding.scope)
+    if finding.scope[0] == "family":
+        failing = {key for key, fails in look.families[finding.scope[1]].items() if fails}
+    else:
+        failing = {key for (key, _), leg in look.best.items() if key in inside and leg.is_failing}
     return Wanted(
         alertname="CallsBlocked" if is_total else "CallsDegraded",
         severity=severity,
@@ -322,14 +209,3 @@ def _only_firewall(ground: Ground, keys: Sequence[str]) -> str:
     """The firewall of all these paths, if it is exactly one."""
     firewalls = {ground.paths[key].firewall.id for key in keys}
     return firewalls.pop() if len(firewalls) == 1 else ""
-
-
-_RANK: Final = {state: rank for rank, state in enumerate(WORST_LAST)}
-
-
-def _badness(standing: Standing) -> int:
-    return _RANK[standing.state]
-
-
-def _leg_badness(standing: Standing) -> tuple[bool, bool]:
-    return standing.is_failing, standing.state is State.UNKNOWN

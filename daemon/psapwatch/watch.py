@@ -316,12 +316,12 @@ class Watch:
         return verdict
 
     def _errand(self, turn: Turn, resolved: Resolved, *, is_first: bool) -> Errand:
-        legs = resolved.legs
+        leg, source = turn.way_of(resolved.legs)
         return Errand(
             check=turn.check,
-            leg=legs[turn.count % len(legs)] if legs else None,
+            leg=leg,
             resolved=resolved,
-            source=turn.path.leaves_from,
+            source=source,
             identity=self.identity,
             crowd=self.crowd,
             ledger=self.calls.of(turn.path) if turn.check.is_call else None,
