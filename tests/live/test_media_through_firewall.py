@@ -124,14 +124,20 @@ def test_loss_has_a_direction(laboratory: Laboratory, reference: Peer) -> None:
         assert 2.5 < media["mos"] < 3.5
 
 
-def test_the_kernels_sip_gateway_is_found_out(laboratory: Laboratory, reference: Peer) -> None:
-    """The real ALG: Via, Contact and SDP rewritten on the way in and put back in the answer."""
+@pytest.mark.parametrize("media", [True, False], ids=["media", "signalling"])
+def test_the_kernels_sip_gateway_is_found_out(
+    laboratory: Laboratory, reference: Peer, media: bool
+) -> None:
+    """The real ALG: Via, Contact and SDP rewritten on the way in and put back in the answer.
+
+    It drops a call that offers a port under 1024, so a call without media offers none such.
+    """
     laboratory.nft(GATEWAY)
-    called = call(laboratory, reference)
+    called = call(laboratory, reference, call={"media": media})
     [final] = [seen for seen in called.observed("response") if seen["method"] == "INVITE"]
     assert f';source="{FIREWALL_INNER}:' in final["saw"]
     assert called.cause == "alg_rewrite"
     assert called.outcome == "degraded"
     assert f"arrived as sip:path-test@{FIREWALL_INNER}" in called.why
-    assert called.media["echoed"] == 3
+    assert not media or called.media["echoed"] == 3
     assert b"Via: SIP/2.0/UDP 198.51.100.10" in called.messages[1]

@@ -36,8 +36,9 @@ from psapwatch.sip.sdes import KEY_OCTETS, PLAIN, SECURED, Cipher
 from psapwatch.sip.uri import BadUri, parse_uri
 from psapwatch.world import World
 
-DISCARD_PORT: Final = 9
-"""Offered while no media is sent (RFC 863): a mirror that sends first reaches nobody."""
+NO_MEDIA_PORT: Final = 65_534
+"""Offered while no media is sent: a mirror that sends first reaches nobody. Even, as RTP's ports
+are, and no well-known one: gateways drop a call that offers less than 1024 (Linux's does)."""
 PSAP_PACKETS_MAX: Final = 10
 """RTP packets that one call to a PSAP may send; only our own responders get more."""
 LONG_LINGER_S: Final = 0.5
@@ -107,7 +108,7 @@ class CallSettings(BaseModel):
     def _content(self, setting: Setting, key: bytes) -> _Content:
         """The offer, with the location or padding of its size where that may go."""
         host = setting.caller.sent_by.rpartition(":")[0].strip("[]")
-        port = setting.media.port if setting.media else DISCARD_PORT
+        port = setting.media.port if setting.media else NO_MEDIA_PORT
         offer = build_offer(host, port, int(setting.token(4), 16), key=key)
         place = self._place(setting)
         if place is None:
