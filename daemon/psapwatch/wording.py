@@ -40,13 +40,11 @@ def summary_of(
             failed.append(f"{failing} of {len(legs)} {_TRIED[kind]} {where} fail")
         else:
             passed.append(f"{_TRIED[kind]} still pass")
-    parts = failed + passed
-    said = (
-        f"{parts[0] if parts else f'Paths {where} fail'} since {clock(incident.first_failure_at)}"
-    )
+    first, *more = failed or [f"Paths {where} fail"]
+    said = f"{first} since {clock(incident.first_failure_at)}"
     if psaps_behind > 1:
         said += f"; {psaps_behind} PSAPs are {_BEHIND.get(incident.scope, 'concerned')}"
-    sentences = [said, *(part[0].upper() + part[1:] for part in parts[1:])]
+    sentences = [said, *(part[0].upper() + part[1:] for part in more + passed)]
     if incident.unaffected and incident.scope == "path":
         sentences.append(f"{', '.join(incident.unaffected[:3])} still works")
     why = _why(incident, by_kind)

@@ -55,22 +55,26 @@ LIMITS: Final = Limits(messages_per_second=2_000, calls_per_second=200, concurre
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How often the demo's daemon looks; everything else is as it is in service."""
+    """How often the demo's daemon looks; everything else is as it is in service.
 
-    options_every_s: float = 15.0
-    calls_every_s: float = 20.0
-    reference_every_s: float = 15.0
-    give_up_call_s: float = 8.0
+    One town is told after two failures in a row: an interval, twice the patience, and what is left
+    of the second interval must stay under the 15 s in which one may read of a button's doing.
+    """
+
+    options_every_s: float = 4.0
+    calls_every_s: float = 4.0
+    reference_every_s: float = 4.0
+    give_up_s: float = 3.0
     clean_s: float = 10.0
     resolve_after_s: float = 5.0
 
     @property
     def checks(self) -> tuple[Check, ...]:
         """The daemon's checks."""
-        every_s, give_up_s = self.calls_every_s, self.give_up_call_s
+        give_up_s = self.give_up_s
         return (
-            Check("keepalive", self.options_every_s, 4.0, OptionsSettings()),
-            Check("test-call", every_s, give_up_s, CallSettings()),
+            Check("keepalive", self.options_every_s, give_up_s, OptionsSettings()),
+            Check("test-call", self.calls_every_s, give_up_s, CallSettings()),
             Check("reference", self.reference_every_s, give_up_s, CallSettings(), on="reference"),
         )
 
