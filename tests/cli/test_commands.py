@@ -136,6 +136,21 @@ def test_a_baseline_of_nothing_is_said_to_be_nothing(config: Path) -> None:
     assert "nothing has answered" in command(config, "baseline", "show").output
 
 
+def test_status_says_what_is_announced_and_stopped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Maintenance and stopped test calls are part of how things stand."""
+    notes = ["Maintenance of firewall fw-east: CHG-7", "Test calls to ma-lynn are stopped: storm"]
+    answer = {"headline": "All calls get through", "counts": "1 up", "notes": notes, "level": "ok"}
+    monkeypatch.setattr("psapwatch.cli.status._ask", lambda _url: answer)
+    monkeypatch.setattr("sys.argv", ["psapwatch", "status"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(note in shown for note in notes)
+
+
 def _commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     around = click.Context(group)
     for name in group.list_commands(around):

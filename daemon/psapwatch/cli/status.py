@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from psapwatch.cli.doors import Failed
+from psapwatch.remote_text import printable
 
 PATIENCE_S: Final = 5.0
 OCTETS_MAX: Final = 64 * 1024 * 1024
@@ -76,6 +77,8 @@ def _print(answer: dict[str, Any], *, everything: bool) -> None:
                 why,
             )
         console.print(table)
+    for note in answer.get("notes", ()):  # maintenance, stopped test calls
+        console.print(printable(str(note)), markup=False)
     for incident in answer.get("incidents", ()):
         alert, number = incident.get("alertname"), incident.get("id")
         console.print(f"[bold]{alert}[/bold] {number}: {incident.get('summary')}")
