@@ -301,7 +301,8 @@ class Desk:
         if verdict.failed and self._muted(path):
             return  # a window names it: what is announced is no evidence of loss
         at = evidence.started_at
-        scopes = self.casebook.covering(path) or self.casebook.ground.scopes.get(path.key, ())
+        leg, book = evidence.leg, self.casebook
+        scopes = book.covering(path, leg) or book.ground.scopes_at(path, leg)
         kind = kind_of(check, evidence)
         self.pools.take(scopes, kind, path.key, at, failed=verdict.failed)
         answered = None if was_late else first_answered(evidence, verdict)

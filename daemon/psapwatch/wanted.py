@@ -147,8 +147,9 @@ def _of_finding(ground: Ground, look: Look, finding: Finding, severity: Severity
     if is_one_leg:  # who has lost one of two legs is still called over the other
         is_total, severity = False, "ticket"
     inside = held_by(ground, look, finding.scope)
-    if finding.scope[0] == "family":
-        failing = {key for key, fails in look.families[finding.scope[1]].items() if fails}
+    legs = look.families.get(finding.scope[1]) if finding.scope[0] == "family" else None
+    if legs is not None:
+        failing = {key for key, fails in legs.items() if fails}
     else:
         failing = {key for (key, _), leg in look.best.items() if key in inside and leg.is_failing}
     return Wanted(

@@ -1,0 +1,178 @@
+"""The battery: what passes and what fails together names the cause."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from psapwatch.battery import (
+    ASKS,
+    NEEDED,
+    SIGNATURES,
+    Outcomes,
+    Result,
+    Row,
+    Signature,
+    Tried,
+    in_words,
+    is_variant,
+    named_cause,
+    row_of,
+    tell_apart,
+)
+from psapwatch.detection import Standing, State
+from psapwatch.endpoint import CONTROL, REFERENCE, Check, Firewall, Path, Psap, Source
+from psapwatch.probes.call import CallSettings
+from psapwatch.probes.options import OptionsSettings
+from psapwatch.verdict import Cause, Outcome
+
+PASS, FAIL = Outcome.PASS, Outcome.FAIL
+FIREWALL = Firewall("fw-east", (Source("192.0.2.1"),))
+
+
+def _path(psap: str, transport: str = "udp") -> Path:
+    return Path(Psap(psap, ""), "fw-east", "v", FIREWALL, "sip:x.example.net", transport)  # type: ignore[arg-type]
+
+
+def _outcomes(signature: Signature) -> dict[Row, Outcome]:
+    return dict.fromkeys(signature.fails, FAIL) | dict.fromkeys(signature.passes, PASS)
+
+
+@pytest.mark.parametrize("signature", SIGNATURES, ids=lambda each: in_words(each)[:60])
+def test_a_signature_is_named_by_what_it_says(signature: Signature) -> None:
+    """Each names its cause, and none stands behind one that takes its place."""
+    found = tell_apart(_outcomes(signature))
+    assert found is not None
+    assert found.cause is signature.cause
+
+
+@pytest.mark.parametrize("signature", SIGNATURES, ids=lambda each: in_words(each)[:60])
+def test_nothing_is_named_while_a_row_is_missing(signature: Signature) -> None:
+    """A row that was not tried proves nothing, in either direction."""
+    for row in (*signature.fails, *signature.passes):
+        rest = {each: outcome for each, outcome in _outcomes(signature).items() if each != row}
+        found = tell_apart(rest)
+        assert found is not signature
+
+
+@given(st.dictionaries(st.sampled_from(sorted(ASKS)), st.sampled_from(Outcome)))
+def test_any_outcomes_name_one_cause_or_none(outcomes: Outcomes) -> None:
+    """Total and deterministic, whatever was tried."""
+    assert tell_apart(outcomes) is tell_apart(dict(outcomes))
+
+
+def _tried(*results: tuple[Row, bool, float]) -> Tried:
+    tried = Tried()
+    for row, passed, at in results:
+        tried.take("fw-east", row, Result(PASS if passed else FAIL, "so", "p1/fw-east", at))
+    return tried
+
+
+PASSED: tuple[Row, bool, float] = ("small_call", True, 1.0)
+
+
+def test_a_row_speaks_once_enough_attempts_agree() -> None:
+    """Where a share is lost, one attempt of a row passes or fails by chance."""
+    few = _tried(*[PASSED] * (NEEDED - 1))
+    enough = _tried(*[PASSED] * NEEDED)
+    mixed = _tried(*[PASSED] * NEEDED, ("small_call", False, 2.0))
+    outcomes = [
+        each.about("firewall", "fw-east", (), 0.0, 9.0)["small_call"].outcome
+        for each in (few, enough, mixed)
+    ]
+    assert outcomes == [Outcome.INCONCLUSIVE, PASS, Outcome.INCONCLUSIVE]
+
+
+def test_only_what_was_tried_while_it_failed_speaks() -> None:
+    """Neither what passed before the failure, nor what passes once it is over."""
+    tried = _tried(
+        *[("reference", passed, at) for at, passed in ((1, True), (5, False), (9, True))]
+    )
+    found = tried.about("firewall", "fw-east", (), 4.0, 6.0)
+    assert found["reference"].said == "0 of 1 pass: so"
+
+
+def test_our_responders_speak_of_a_firewall_and_of_no_psap() -> None:
+    """The reference passes while one PSAP is blocked: no word about that PSAP."""
+    tried = _tried(("reference", True, 1.0), ("second_source", True, 1.0))
+    about = tried.about("psap", "fw-east", {"p1/fw-east"}, 0.0, 9.0)
+    assert set(about) == {"second_source"}
+    assert tried.about("psap", "fw-east", {"p2/fw-east"}, 0.0, 9.0) == {}
+
+
+def _calls(repeated: int, at_once: int, failed: int, *, options_repeated: bool = False) -> Tried:
+    tried = Tried()
+    for nth in range(repeated + at_once + failed):
+        outcome = FAIL if nth >= repeated + at_once else PASS
+        again = nth < repeated
+        tried.take("fw-east", "small_call", Result(outcome, "so", "r", 1.0, is_repeated=again))
+    for _ in range(NEEDED):
+        result = Result(PASS, "so", "r", 1.0, is_repeated=options_repeated)
+        tried.take("fw-east", "reference", result)
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("tried", "is_limited"),
+    [
+        (_calls(4, 1, 6), True),
+        (_calls(1, 4, 6), False),
+        (_calls(4, 1, 0), False),
+        (_calls(4, 1, 6, options_repeated=True), False),
+    ],
+    ids=["limited", "by-flow", "none-fails", "all-packets"],
+)
+def test_a_limit_lets_calls_pass_when_they_are_sent_again(
+    tried: Tried, *, is_limited: bool
+) -> None:
+    """Loss by flow takes every packet of a call, loss of all packets takes OPTIONS too."""
+    found = tried.about("firewall", "fw-east", (), 0.0, 9.0)
+    signature = tell_apart({row: finding.outcome for row, finding in found.items()})
+    assert (signature is not None and signature.cause is Cause.RATE_LIMITED) == is_limited
+
+
+def _down(cause: Cause, at: float = 100.0) -> Standing:
+    return Standing(State.DOWN, 2, 0, 90.0, 80.0, at, last_failed=True, cause=cause, why="x")
+
+
+UP = Standing(State.UP, passes=9, last_pass_at=99.0, last_at=99.0, passing_since=1.0)
+
+
+def test_only_silence_is_told_apart() -> None:
+    """Who sends ICMP, a reset or a 503 says by itself what it is."""
+    tried: Outcomes = {"second_source": PASS}
+    by_kind = {"options": [_down(Cause.EXPLICIT_REJECT)]}
+    assert named_cause(by_kind, 90.0, tried) == (Cause.EXPLICIT_REJECT, None)
+    by_kind = {"options": [_down(Cause.CALLS_BLOCKED)]}
+    assert named_cause(by_kind, 90.0, tried)[0] is Cause.SOURCE_BLOCKED
+
+
+def test_old_flows_that_pass_beside_new_ones_that_fail() -> None:
+    """A rule push behind "established, accept": all that is new dies."""
+    silent = _down(Cause.CALLS_BLOCKED)
+    by_kind = {"call": [silent], "options": [silent] * 3, "kept": [UP] * 3}
+    assert named_cause(by_kind, 90.0, {})[0] is Cause.NEW_FLOWS_BLOCKED
+    by_kind = {"call": [UP], "options": [UP] * 3, "kept": [silent] * 3}
+    assert named_cause(by_kind, 90.0, {})[0] is Cause.STALE_FLOW
+
+
+def test_a_check_on_our_responder_fills_the_row_that_it_asks() -> None:
+    """What is scheduled is not sent a second time by the battery."""
+    reference, psap = _path(REFERENCE), _path("p1")
+    for settings, path, row in (
+        (OptionsSettings(), reference, "reference"),
+        (OptionsSettings(), _path(CONTROL), "control"),
+        (CallSettings(), reference, "small_call"),
+        (CallSettings(location=True), reference, "large_call"),
+        (CallSettings(location=True), _path(REFERENCE, "tcp"), "large_call_tcp"),
+        (CallSettings(padding=True), reference, "padded_call"),
+        (CallSettings(answer_after=5.0), reference, "delayed_call"),
+        (CallSettings(), psap, "call"),
+        (OptionsSettings(), psap, None),
+    ):
+        check = Check("c", 15.0, 4.0, settings)
+        assert row_of(path, check) == row
+        assert is_variant(path, check) == (
+            row not in (None, "call", "reference", "control", "small_call")
+        )
