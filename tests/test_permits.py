@@ -250,6 +250,7 @@ def test_a_refusal_is_honoured_with_back_off(code: int) -> None:
     assert permits.ask(path, WALL).wait_s == 1800
 
 
+@pytest.mark.timeout(180)
 def test_no_psap_is_called_more_often_than_agreed_in_the_whole_daemon() -> None:
     """Two paths, an outage that makes everybody suspicious, and recovery: the floor holds."""
 
