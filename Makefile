@@ -8,7 +8,7 @@ FUZZ_EXAMPLES ?= 20000
 DIALOGS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run test check format lint types seeds dialogs fuzz left-behind round-trips pace bench examples rules install image pictures clean
+.PHONY: help setup packages run test check format lint types seeds dialogs fuzz left-behind round-trips pace bench bench-judging golden confusion examples rules install image pictures clean
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,15 @@ pace: setup  ## what simulated time costs: an hour of 204 PSAPs, a day of 20
 
 bench: setup  ## what probing costs: median and spread of several runs
 	@$(BIN)/python tests/benchmark.py $(ARGS)
+
+bench-judging: setup  ## what judging costs: microseconds a diagnosis and a pooled sample
+	@$(BIN)/python tests/benchmark_judging.py $(ARGS)
+
+golden: setup  ## the golden cases written anew from the simulator; ARGS='invite_blocked' for some
+	@$(BIN)/python tests/golden_evidence.py $(ARGS)
+
+confusion: setup  ## scenario by cause that was named; SCENARIO_SEEDS=1 of each
+	@$(BIN)/psapwatch replay --all --causes --seeds $(SCENARIO_SEEDS) $(ARGS)
 
 examples: setup  # the documented configuration loads
 	@for file in $(wildcard config/*.yml); do $(BIN)/psapwatch check-config --config $$file || exit 1; done

@@ -193,7 +193,7 @@ def _told(**changes: Any) -> Told:
         "cause": Cause.CALLS_BLOCKED, "summary": "it fails", "opened_at": 0.0,
         "first_failure_at": 0.0,
     }  # fmt: skip
-    times = {"opened_s": 10.0, "paged_s": 11.0, "closed_s": 400.0}
+    times: dict[str, Any] = {"opened_s": 10.0, "paged_s": 11.0, "closed_s": 400.0}
     times |= {name: changes.pop(name) for name in times if name in changes}
     return Told(Incident(**plain | changes), **times)
 

@@ -1,7 +1,7 @@
 """The newest evidence behind what fails, so that an incident's case is kept with it (layer L1).
 
 A bounded memory: of each path and row the newest failure, and the newest pass of those paths on
-which something fails. What an incident rests on is taken from it while it is still there.
+which something is wrong. What an incident rests on is taken from it while it is still there.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class Exhibits:
     def __init__(self) -> None:
         self._newest: dict[tuple[str, Row, bool], _Exhibit] = {}
         self._failing: dict[str, None] = {}
-        """Paths with a failure among what is remembered, the latest to fail last."""
+        """Paths on which something was wrong, the latest last."""
         self._judged: dict[str, tuple[Cause, int]] = {}
         """For each open incident the cause and how many rows its newest case has."""
 
     def take(self, row: Row, key: str, case: Case, verdict: Verdict) -> None:
-        """Remember a failure; of passes only what shows beside one, or on our own responders."""
+        """Remember what has a cause; of passes what shows beside it, or on our own responders."""
         if verdict.outcome is Outcome.INCONCLUSIVE:
             return
-        if verdict.failed:
+        if verdict.cause is not Cause.NONE:
             self._failing.pop(key, None)
             self._failing[key] = None
             if len(self._failing) > EXHIBITS_MAX:
@@ -82,18 +82,17 @@ class Exhibits:
     ) -> Case | None:
         """The newest failure with the incident's cause, and each row as the incident has it."""
         found = list(self._about(incident, inside))
-        failures = [each for each in found if each.failed and each.row not in OUR_ROWS]
-        if not failures:
-            failures = [each for each in found if each.failed]
-        if not failures:
+        bad = [each for each in found if each.cause is not Cause.NONE]
+        bad = [each for each in bad if each.row not in OUR_ROWS] or bad
+        if not bad:
             return None
-        failing = max(reversed(failures), key=lambda each: _speaks_for(incident, each))
+        failing = max(reversed(bad), key=lambda each: _speaks_for(incident, each))
         battery = {
             each.row: each.case.evidence
             for each in found
             if outcomes.get(each.row) == (Outcome.FAIL if each.failed else Outcome.PASS)
         }
-        if failing.row in battery:
+        if failing.failed and failing.row in battery:
             battery[failing.row] = failing.case.evidence
         case = failing.case
         return Case(case.evidence, case.baseline, case.expected_name, case.alternates, battery)
@@ -107,6 +106,7 @@ class Exhibits:
                 yield each
 
 
-def _speaks_for(incident: Incident, failure: _Exhibit) -> tuple[bool, bool, bool]:
-    """Which failure to show: one of the incident's own cause, else a silence, and calls first."""
-    return failure.cause is incident.cause, failure.cause in SILENT, failure.row == "call"
+def _speaks_for(incident: Incident, shown: _Exhibit) -> tuple[bool, ...]:
+    """Which to show: one of the incident's own cause, else a failure, a silent one, a call."""
+    is_own = shown.cause is incident.cause
+    return is_own, shown.failed, shown.cause in SILENT, shown.row == "call"

@@ -20,6 +20,7 @@ from rich.table import Table
 from psapwatch import logs
 from psapwatch.cli.doors import Failed
 from psapwatch.config.errors import BadConfig
+from psapwatch.replay.confusion import as_markdown, is_good, rows_of
 from psapwatch.replay.judge import Judged, judge
 from psapwatch.replay.play import play
 from psapwatch.replay.random_world import NAME, random_world, random_yaml
@@ -46,7 +47,11 @@ Run = tuple[str, int]
     help="So many seeds of each, from --seed on.",
 )
 @click.option("--try", "trying", is_flag=True, help="Also those whose parts are still missing.")
-@click.option("--causes", is_flag=True, help="Print which causes were named: scenario by cause.")
+@click.option(
+    "--causes",
+    is_flag=True,
+    help="Print the confusion table; exit 1 where too many causes are false or unknown.",
+)
 @click.option("--print", "printing", is_flag=True, help="Print the file, to write one's own from.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
 @click.option(
@@ -105,13 +110,15 @@ def replay(
         for file, needs in waiting.items():
             if not trying:
                 click.echo(f"{Path(file).stem}: not run, needs {', '.join(needs)}")
-    sys.exit(0 if all(each.passed for each in judged) else 1)
+    passed = is_good(rows_of(judged)) if causes else all(each.passed for each in judged)
+    sys.exit(0 if passed else 1)
 
 
 def _print(judged: Sequence[Judged], seeds: int, *, causes: bool) -> None:
     _table(judged, seeds)
     if causes:
-        _causes(judged)
+        for line in as_markdown(rows_of(judged)):
+            click.echo(line)
     _problems(judged)
 
 
@@ -199,17 +206,6 @@ def _seconds(found: Sequence[float | None]) -> str:
     """The time that 95 % stay under; ``-`` where nothing was told."""
     times = sorted(each for each in found if each is not None)
     return f"{times[min(len(times) - 1, round(0.95 * len(times)))]:.1f} s" if times else "-"
-
-
-def _causes(judged: Sequence[Judged]) -> None:
-    """The confusion table: which cause each scenario's first incident was given, how often."""
-    rows: dict[str, Counter[str]] = {}
-    for each in judged:
-        rows.setdefault(each.played.scenario.name, Counter())[str(each.cause or "-")] += 1
-    for name, named in rows.items():
-        total = sum(named.values())
-        said = ", ".join(f"{cause} {count / total:.0%}" for cause, count in named.most_common())
-        click.echo(f"{name}: {said}")
 
 
 def _problems(judged: Sequence[Judged]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from psapwatch.case import Case
 from psapwatch.detection import State
 from psapwatch.incident import Incident
 from psapwatch.replay.invariants import (
@@ -36,6 +37,8 @@ class Told:
     paged_s: float | None
     """When the sink first had it."""
     closed_s: float | None
+    case: Case | None = None
+    """What its cause rests on, as the daemon kept it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,8 @@ async def _played(scenario: Scenario, seed: int, database: str, *, thorough: boo
         untouched = await _break(scene, scenario)
         incidents = await scene.daemon.store.incidents(INCIDENTS_MAX)
         pages = tuple(scene.topology.world.post.told)
-        told = tuple(_told(incident, pages, clock) for incident in _in_order(incidents))
+        cases = {each.id: await scene.daemon.store.case(each.id) for each in incidents}
+        told = tuple(_told(each, pages, clock, cases[each.id]) for each in _in_order(incidents))
         broken = await broken_while_running(scene, tap, incidents)
         broken += await counts_disagree(scene) if thorough else []
     broken += broken_at_rest(scene)
@@ -154,7 +158,7 @@ def _in_order(incidents: Iterable[Incident]) -> list[Incident]:
     return sorted(incidents, key=lambda incident: (incident.opened_at, incident.id))
 
 
-def _told(incident: Incident, pages: Sequence[Page], clock: _Clock) -> Told:
+def _told(incident: Incident, pages: Sequence[Page], clock: _Clock, case: Case | None) -> Told:
     first = next(
         (page.at for page in pages if page.annotations.get("incident_id") == incident.id), None
     )
@@ -163,4 +167,5 @@ def _told(incident: Incident, pages: Sequence[Page], clock: _Clock) -> Told:
         clock.after(incident.opened_at),
         None if first is None else first - EPOCH - clock.origin,
         None if incident.closed_at is None else clock.after(incident.closed_at),
+        case,
     )
