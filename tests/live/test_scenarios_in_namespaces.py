@@ -72,7 +72,6 @@ ROWS: Final = (
         meanwhile=kill_and_restart, stays_s=10.0),
     Row("s43-administratively-prohibited",
         (nft(f"{SIP} counter reject with icmpx admin-prohibited"),)),
-    Row("tcp-reset", (nft("tcp dport 5060 counter reject with tcp reset"),)),
     Row("firewall-answers-403", (answered_by("invite_403", f"{SIP} {INVITE}"),)),
     Row("intrado-2014", (answered_by("invite_503", f"{SIP} {INVITE}"),)),
     Row("s32-sbc-answers-options",
