@@ -323,6 +323,24 @@ def test_options_that_all_die_while_calls_pass_are_a_ticket_only() -> None:
     assert (opened.incident.alertname, opened.incident.severity) == ("CallsDegraded", "ticket")
 
 
+def test_a_total_block_that_both_kinds_of_check_see_is_one_page() -> None:
+    """Its first silent calls go to one county, by chance; its silent OPTIONS already say more."""
+    scene = Scene(checks=(OPTIONS, CALLS))
+    now, since = scene.now, scene.now - 4.0
+    failing = {OPTIONS.name: ("p00", "p01", "p02", "p03", "p04"), CALLS.name: ("p01", "p05", "p09")}
+    silent = Standing(
+        State.DOWN, 2, 0, since, since - 1, now, last_failed=True, cause=scene.cause, why="x"
+    )
+    before = Standing(State.UP, passes=3, last_pass_at=since - 1, last_at=since - 1)
+    standings = {
+        (key, check.name): {"leg": silent if path.psap.id in failing[check.name] else before}
+        for key, path in scene.paths.items()
+        for check in scene.checks
+    }
+    opened = scene.book.review(standings, Pools(), now)
+    assert _said(opened) == [("open", "CallsBlocked", "firewall", "fw-east")]
+
+
 def test_a_failure_that_a_closed_incident_explained_is_not_told_anew() -> None:
     """Only an attempt made after the firewall was well again says that a PSAP is not."""
     scene = Scene()

@@ -56,8 +56,21 @@ def wanted_domains(ground: Ground, look: Look) -> list[Wanted]:
     return [
         _of_domain(ground, look, scope, kinds)
         for scope, kinds in found.items()
-        if kinds.keys() != {"kept"} or _new_flows_pass(look, scope, kinds["kept"].since)
+        if (kinds.keys() != {"kept"} or _new_flows_pass(look, scope, kinds["kept"].since))
+        and not _is_part(ground, look, scope, found)
     ]
+
+
+def _is_part(
+    ground: Ground, look: Look, scope: Scope, found: Mapping[Scope, Mapping[str, FaultDomain]]
+) -> bool:
+    """Whether this is inside of something through which no call passes, as other checks show."""
+    return any(
+        kinds.keys() != {"kept"}
+        and ground.inside(scope) < ground.inside(wider)
+        and not any(_passes(look, "call", wider, domain.since) for domain in kinds.values())
+        for wider, kinds in found.items()
+    )
 
 
 def wanted_losses(ground: Ground, look: Look, pools: Pools) -> list[Wanted]:
