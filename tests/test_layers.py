@@ -69,6 +69,7 @@ LAYERS: Final = {
         "sight",
         "stillness",
         "variants",
+        "walks",
         "wanted",
         "wording",
     },

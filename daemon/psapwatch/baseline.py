@@ -13,13 +13,14 @@ A far end may be a cluster: up to ``ANSWERERS_MAX`` answerers are usual at the s
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.frozen import frozen
 from psapwatch.remote_text import printable
+from psapwatch.walks import Walk
 
 LEARNING_PASSES: Final = 10
 """Answers from the first on that are taken as usual, whoever gives them."""
@@ -130,6 +131,10 @@ class Baseline:
     accepted_by: str = ""
     accepted_at: float = 0.0
     """By whom and when (Unix seconds) a new answerer was last taken as right."""
+    walk: tuple[str, ...] = ()
+    """The hops of the last good walk."""
+    walked_by: str = ""
+    """Which hops those are, as ``probe: walk`` has it."""
 
     @property
     def usual_pass(self) -> bool:
@@ -167,6 +172,13 @@ class Baseline:
         passes = min(self.passes + 1, LEARNING_PASSES)
         return replace(self, answerers=answerers, newcomer=newcomer, passes=passes)
 
+    def walking(self, evidence: Evidence) -> Baseline:
+        """With the hops of this good walk; unchanged where it is none."""
+        if evidence.probe != "walk":
+            return self
+        walk = Walk.of(evidence)
+        return replace(self, walk=walk.hops, walked_by=walk.by)
+
     def accept(self, answerer: Answerer, code: int, by: str, at: float) -> Baseline:
         """Take this answerer, and no other, as the right one."""
         alone = Baseline(code, (answerer,), LEARNING_PASSES, target=self.target)
@@ -202,6 +214,12 @@ class Baseline:
 NOTHING_KNOWN: Final = Baseline()
 
 
+def of_walk(known: Iterable[tuple[tuple[str, str], Baseline]], path: str, by: str) -> Baseline:
+    """Find the baseline of a path's walks by these hops among those of all paths and checks."""
+    fitting = (each for (key, _check), each in known if (key, each.walked_by) == (path, by))
+    return next(fitting, NOTHING_KNOWN) if by else NOTHING_KNOWN
+
+
 def to_json(baseline: Baseline) -> dict[str, Any]:
     """Baseline as JSON-ready data, every field under its own name."""
     return asdict(baseline)
@@ -219,6 +237,7 @@ def from_json(plain: Mapping[str, Any]) -> Baseline:
             **{
                 **plain,
                 "answerers": tuple(Answerer(**each) for each in plain["answerers"]),
+                "walk": tuple(plain.get("walk", ())),
                 "newcomer": newcomer
                 and Newcomer(**{**newcomer, "answerer": Answerer(**newcomer["answerer"])}),
             }
@@ -231,4 +250,4 @@ def from_json(plain: Mapping[str, Any]) -> Baseline:
 def _lasting(baseline: Baseline) -> tuple[object, ...]:
     """All but the counts: those may begin again after a restart."""
     newcomer = baseline.newcomer and (baseline.newcomer.answerer, baseline.newcomer.code)
-    return baseline.usual_code, baseline.answerers, baseline.is_learnt, newcomer
+    return baseline.usual_code, baseline.answerers, baseline.is_learnt, newcomer, baseline.walk

@@ -36,6 +36,8 @@ Row = Literal[
     "padded_call_tcp",
     "delayed_call",
     "repeated_call",
+    "walk",
+    "walk_ip",
 ]
 
 ASKS: Final[dict[Row, str]] = {
@@ -56,6 +58,8 @@ ASKS: Final[dict[Row, str]] = {
     "padded_call_tcp": "a call of the same size without a location over TCP",
     "delayed_call": "a call that the reference answers late",
     "repeated_call": "calls to the reference that got through only when they were sent again",
+    "walk": "OPTIONS with Max-Forwards 0, 1, 2 and so on",
+    "walk_ip": "OPTIONS with a TTL of 1, 2, 3 and so on",
 }
 """Every row in words: what the alert's evidence, ``explain`` and the documents say."""
 
@@ -120,9 +124,13 @@ OUR_ROWS: Final[frozenset[Row]] = frozenset(ASKS) - {
     "new_connection",
     "second_source",
     "other_family",
+    "walk",
+    "walk_ip",
 }
 """Rows that were tried on responders of our own: they speak of a firewall, not of one PSAP."""
 _CALLS: Final[tuple[Row, ...]] = ("call", "small_call", "large_call", "padded_call")
+WALKS: Final[dict[Row, str]] = {"walk": "SIP hops", "walk_ip": "IP hops"}
+"""Rows that say where, and never what: no signature has them."""
 NEEDED: Final = 3
 """A row speaks once so many attempts agree: where a share is lost, one or two agree by chance."""
 RESULTS_MAX: Final = 64
@@ -181,7 +189,9 @@ class Tried:
                 if since <= each.at <= until and (row in OUR_ROWS or each.path in inside)
             ]
             if counted:
-                found[row] = _sum_of(counted)
+                newest = counted[-1]
+                is_walk = row in WALKS
+                found[row] = Finding(newest.outcome, newest.why) if is_walk else _sum_of(counted)
                 calls += counted if row in _CALLS else []
                 options += counted if row == "reference" else []
         if _is_limited(calls, options):
@@ -197,6 +207,8 @@ def outcome_of(row: Row, verdict: Verdict) -> Outcome:
     """
     if row == "must_block" and verdict.cause in _BLOCKS:
         return Outcome.FAIL
+    if row in WALKS and verdict.cause is Cause.UNKNOWN:
+        return Outcome.FAIL  # it came to no answer; one of our own fault stays inconclusive
     if verdict.cause is Cause.CONNECTION_REFUSED:
         return Outcome.INCONCLUSIVE
     return verdict.outcome

@@ -9,6 +9,7 @@ from typing import Final
 
 from psapwatch.battery import (
     SILENT,
+    WALKS,
     Finding,
     Outcomes,
     Row,
@@ -109,6 +110,9 @@ def _named(
     outcomes = conclusive({**tried, **as_rows(by_kind, since)})
     if outcomes:
         evidence["outcomes"] = outcomes
+    ends = [f"{name}: {found[row].said}" for row, name in WALKS.items() if _is_cut(found.get(row))]
+    if ends:
+        evidence["last_hop"] = "; ".join(ends)
     if signature is not None:
         evidence["because"] = in_words(signature)
     if incident.firewall and seen_as:
@@ -116,6 +120,10 @@ def _named(
     return replace(
         incident, cause=incident.cause if cause is Cause.UNKNOWN else cause, evidence=evidence
     )
+
+
+def _is_cut(walk: Finding | None) -> bool:
+    return walk is not None and walk.outcome is Outcome.FAIL
 
 
 def inside_of(ground: Ground, incident: Incident, look: Look | None = None) -> AbstractSet[str]:

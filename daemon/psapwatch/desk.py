@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from psapwatch.baseline import NOTHING_KNOWN, Answerer, Baseline
+from psapwatch.baseline import NOTHING_KNOWN, Answerer, Baseline, of_walk
 from psapwatch.battery import Result, Row, is_variant, outcome_of
 from psapwatch.case import Case
 from psapwatch.casebook import Casebook
@@ -26,6 +26,7 @@ from psapwatch.reported import blind_incident, certificate_shown, unsafe_inciden
 from psapwatch.results import Recorder
 from psapwatch.sight import Sight
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
+from psapwatch.walks import Walk
 
 REVIEW_EVERY_S: Final = 1.0
 """How often open incidents are looked at when no new attempt has failed."""
@@ -120,6 +121,13 @@ class Desk:
         """The best leg's standing: one leg that answers makes the path up."""
         return best_leg(self._of(path, check).legs.values())
 
+    def _walked(self, path: Path, evidence: Evidence) -> Baseline:
+        """The baseline of such a walk along a path, whatever check has made it."""
+        if evidence.probe != "walk":
+            return NOTHING_KNOWN
+        seen = ((key, each.baseline) for key, each in self._seen.items())
+        return of_walk((*self._baselines.items(), *seen), path.key, Walk.of(evidence).by)
+
     def standings(self) -> dict[Key, dict[str, Standing]]:
         """Every leg's standing, by path and check."""
         return {key: seen.legs for key, seen in self._seen.items()}
@@ -155,7 +163,7 @@ class Desk:
 
     def tried(self, path: Path, row: Row, evidence: Evidence, wall: float, excuse: Excuse) -> None:
         """Judge one attempt of the battery and keep it; it moves no standing and no pool."""
-        verdict = excuse(evidence, diagnose(Case(evidence)))
+        verdict = excuse(evidence, diagnose(Case(evidence, self._walked(path, evidence))))
         self._recorder.trial(row, evidence, verdict)
         self.sight.tried(row, path.firewall.id, verdict, evidence.started_at)
         self._see(path.vantage, wall)
@@ -317,6 +325,7 @@ class Desk:
         if final is None or not verdict.passed:
             return
         seen.baseline = before.learn(Answerer.of(case.evidence, final), int(final["code"] or 0))
+        seen.baseline = seen.baseline.walking(case.evidence)
         if seen.baseline is not before and seen.baseline.is_worth_keeping(before):
             wall = case.evidence.started_at
             self._recorder.baseline(path, check.name, seen.baseline, wall)

@@ -17,6 +17,7 @@ from psapwatch.case import Case
 from psapwatch.evidence import Kind
 from psapwatch.responses import meaning_of
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
+from psapwatch.walks import walked
 
 ADMIN_PROHIBITED: Final = frozenset(
     {(4, 3, 9), (4, 3, 10), (4, 3, 13), (6, 1, 1), (6, 1, 5), (6, 1, 6)}
@@ -108,12 +109,8 @@ def _icmp(case: Case) -> Finding | None:
         family, kind, code = seen["family"], seen["icmp_type"], seen["code"]
         by = f"ICMPv{family} {kind}/{code} from {seen['offender']}" if kind else str(seen["errno"])
         if (family, kind, code) in ADMIN_PROHIBITED:
-            return (
-                Outcome.FAIL,
-                Cause.EXPLICIT_REJECT,
-                Plane.PATH,
-                f"administratively prohibited: {by}",
-            )
+            why = f"administratively prohibited: {by}"
+            return Outcome.FAIL, Cause.EXPLICIT_REJECT, Plane.PATH, why
         if (family, kind, code) in _PORT_UNREACHABLE:
             return Outcome.FAIL, Cause.CONNECTION_REFUSED, Plane.PATH, f"nobody listens there: {by}"
         if (family, kind, code) in _TOO_BIG:
@@ -313,6 +310,7 @@ def _pass(case: Case) -> Finding | None:
 RULES: Final[tuple[tuple[Kind | None, Rule], ...]] = (
     (Kind.NOT_TRIED, _not_tried),
     (Kind.LOCAL_ERROR, _our_fault),
+    (Kind.HOP, lambda case: walked(case.evidence, case.baseline.walk)),
     (Kind.UNSAFE, _unsafe),
     (Kind.NAME_ERROR, _name),
     (Kind.ICMP, _icmp),  # before _connect: an ICMP error names who rejects

@@ -51,6 +51,7 @@ class Kind(StrEnum):
     ANSWER = "answer"  # what (mirror|source|no_loopback|refused|no_sdp|bad), detail, text
     UNSAFE = "unsafe"  # why (ringing|no_loopback|live_urn|foreign_media|callback), detail
     NOT_TRIED = "not_tried"  # why: consent, budget, ledger ...
+    HOP = "hop"  # by, n, who ("" silent), after_s; code, or icmp and expired, or error
     # media
     MEDIA = "media"  # sent, echoed, forward_lost, reverse_lost, rtt_s, jitter_s, ...
 

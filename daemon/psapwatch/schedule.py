@@ -13,7 +13,7 @@ from psapwatch.endpoint import CALL_FLOOR_S, Agreement, Limits
 
 ROUNDING = 1e-9
 """Tokens that floating point may lose: waiting for them would take no time, for ever."""
-MESSAGES_PER_ATTEMPT = {"options": 2, "call": 7}
+MESSAGES_PER_ATTEMPT = {"options": 2, "call": 7, "walk": 8}
 """Messages that one attempt sends when all goes well; what a budget counts with."""
 
 GRAIN_S = 0.001

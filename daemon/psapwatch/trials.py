@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from psapwatch.battery import Row
+from psapwatch.battery import WALKS, Row
 from psapwatch.endpoint import (
     CONTROL,
     MUST_BLOCK,
@@ -26,10 +26,11 @@ from psapwatch.endpoint import (
 )
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
+from psapwatch.probes.walk import WalkSettings
 
 BATTERY: Final = "battery"
 """The check's name of every attempt that belongs to the battery."""
-TRIES: Final = {"options": 3, "call": 2}
+TRIES: Final = {"options": 3, "call": 2, "walk": 1}
 """Attempts of one row in one run: one alone may be lost by chance."""
 BETWEEN_S: Final = 0.3
 RUN_EVERY_S: Final = 8.0
@@ -47,6 +48,9 @@ _WITNESS: Final = Check(BATTERY, 0.0, 2.0, OptionsSettings())
 _SMALL: Final = Check(BATTERY, 0.0, 5.0, CallSettings())
 _LARGE: Final = Check(BATTERY, 0.0, 5.0, CallSettings(location=True))
 _PADDED: Final = Check(BATTERY, 0.0, 5.0, CallSettings(padding=True))
+
+_WALK: Final = Check(BATTERY, 0.0, 1.0, WalkSettings())
+_WALK_IP: Final = Check(BATTERY, 0.0, 1.0, WalkSettings(by="ttl"))
 
 _TRANSPORT: Final = re.compile(r";transport=[a-z]+", re.IGNORECASE)
 
@@ -131,6 +135,8 @@ PLANS: Final[dict[Row, Callable[[Ground], Attempt | None]]] = {
     "padded_call": _call(_PADDED, "udp"),
     "large_call_tcp": _call(_LARGE, "tcp"),
     "padded_call_tcp": _call(_PADDED, "tcp"),
+    "walk": lambda ground: (ground.path, _WALK),
+    "walk_ip": lambda ground: (ground.path, _WALK_IP) if ground.path.transport == "udp" else None,
 }
 """What is sent for each row, and along which path; None where the configuration has no such thing.
 
@@ -180,7 +186,7 @@ class Trials:
         if is_running or episode.runs >= RUNS_MAX or now - episode.ran_at < RUN_EVERY_S:
             return False
         episode.runs, episode.ran_at = episode.runs + 1, now
-        episode.task = asyncio.get_running_loop().create_task(self._run(ground))
+        episode.task = asyncio.get_running_loop().create_task(self._run(ground, episode.runs))
         return True
 
     def stop(self) -> None:
@@ -191,8 +197,13 @@ class Trials:
                 episode.task.cancel()
         self._episodes.clear()
 
-    async def _run(self, ground: Ground) -> None:
-        planned = [(row, found) for row, plan in PLANS.items() if (found := plan(ground))]
+    async def _run(self, ground: Ground, nth: int) -> None:
+        """Try every row; where it ends is asked once an episode."""
+        planned = [
+            (row, found)
+            for row, plan in PLANS.items()
+            if (nth == 1 or row not in WALKS) and (found := plan(ground))
+        ]
         await asyncio.gather(*(self._row(row, *found) for row, found in planned))
         witness = _witness(ground)
         while witness is not None and self._is_blind(ground.path.firewall.id):

@@ -50,6 +50,8 @@ def summary_of(
     why = _why(incident, by_kind)
     if why:
         sentences.append(f"Seen: {why}")
+    if hop := incident.evidence.get("last_hop"):
+        sentences.append(hop)
     if incident.last_pass_at:
         sentences.append(f"Last good {clock(incident.last_pass_at)}")
     sentences += _started(incident)

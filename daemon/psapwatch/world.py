@@ -75,6 +75,8 @@ class Road:
     ``kept``: one long-lived flow shared by all that ask for the same road."""
     is_first: bool = False
     """Begin a connection even where one could be reused; those who ask later share it."""
+    ttl: int = 0
+    """How many IP hops a fresh datagram flow's packets may take; 0: the system's own number."""
 
 
 class Flow(Protocol):

@@ -169,6 +169,7 @@ _ANSWER: Final = """\
 def _relay(forward_to: Peer, rewrite_to: str | None) -> str:
     rewrite = f'$ru = "{rewrite_to}";' if rewrite_to else ""
     return f"""\
+    if (!mf_process_maxfwd_header("70")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
     {rewrite}
     record_route();
     $du = "sip:{forward_to.authority};transport={forward_to.transport}";

@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from psapwatch.cli.doors import Failed, loaded, store_to_change
+from psapwatch.config.build import GIVE_UP_AFTER_S
 from psapwatch.config.shape import OWN_RESPONDER, Config
 from psapwatch.daemon import Daemon
 from psapwatch.endpoint import Check, Firewall, Identity, Path, Psap, Source, TransportName
@@ -20,6 +21,7 @@ from psapwatch.net.sockets import source_towards
 from psapwatch.net.system import close_world, system_world
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
+from psapwatch.probes.walk import WalkSettings
 from psapwatch.report import attempt_json, ladder, phase_summary, verdict_line
 from psapwatch.sip.uri import BadUri, parse_uri
 from psapwatch.store.redact import redacted
@@ -34,6 +36,12 @@ EXIT: Final = {
     Outcome.FAIL: 2,
     Outcome.INCONCLUSIVE: 3,
 }
+_SETTINGS: Final[dict[str, CallSettings | OptionsSettings | WalkSettings]] = {
+    "options": OptionsSettings(),
+    "call": CallSettings(),
+    "walk": WalkSettings(),
+    "walk-ip": WalkSettings(by="ttl"),
+}
 _LINGER_S: Final = 4.0
 """How long a command waits for its call to end before it leaves the rest to the ledger."""
 
@@ -41,7 +49,11 @@ _LINGER_S: Final = 4.0
 @click.command()
 @click.argument("uri")
 @click.option(
-    "--kind", type=click.Choice(["options", "call"]), default="options", show_default=True
+    "--kind",
+    type=click.Choice(["options", "call", "walk", "walk-ip"]),
+    default="options",
+    show_default=True,
+    help="walk: who answers on the way, SIP hops; walk-ip: IP hops.",
 )
 @click.option("--transport", type=click.Choice(["udp", "tcp", "tls"]), help="Default: the URI's.")
 @click.option("--config", "file", metavar="FILE", help="Probe a path of this configuration.")
@@ -62,6 +74,7 @@ def probe(
     Example:
       psapwatch probe "sip:psap1.example.gov;transport=tcp"
       psapwatch probe ma-boston/east --kind call --config /etc/psapwatch/psapwatch.yml
+      psapwatch probe "sip:psap1.example.gov" --kind walk
     """
     evidence, verdict = asyncio.run(_probe(uri, kind, transport, file))
     show(evidence, verdict, as_json=as_json)
@@ -145,8 +158,8 @@ async def _configured(config: Config, path: Path, kind: str) -> tuple[Evidence, 
 
 
 def _check(kind: str) -> Check:
-    settings = CallSettings() if kind == "call" else OptionsSettings()
-    return Check("probe", 60.0, 8.0 if kind == "call" else 4.0, settings)
+    settings = _SETTINGS[kind]
+    return Check("probe", 60.0, GIVE_UP_AFTER_S[settings.kind], settings)
 
 
 def _path(uri: str, transport: TransportName | None) -> Path:

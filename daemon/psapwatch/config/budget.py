@@ -1,9 +1,9 @@
 """The load that a schedule comes to, and whether it stays within the limits.
 
 Counted are the messages that we send and the calls that we begin while all is well: an OPTIONS
-attempt is one message, a test call three (INVITE, ACK, BYE). Retransmissions and the confirm
-burst of an outage are held to the same limits at run time. ``concurrent_calls`` is the worst
-case, every call silent until it is given up.
+attempt is one message, a walk one a step, a test call three (INVITE, ACK, BYE). Retransmissions
+and the confirm burst of an outage are held to the same limits at run time. ``concurrent_calls`` is
+the worst case, every call silent until it is given up.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def _call_shares(config: Config) -> dict[str, float]:
 def _rate(check: Check, path: Path, shares: Mapping[str, float]) -> Rate:
     attempts = 1 / check.every_s
     if not check.is_call:
-        return Rate(messages_per_second=MESSAGES_OF_OPTIONS * attempts)
+        steps = getattr(check.settings, "hops", MESSAGES_OF_OPTIONS)
+        return Rate(messages_per_second=steps * attempts)
     calls = attempts * shares.get(path.psap.id, 1.0)
     return Rate(MESSAGES_OF_CALL * calls, calls, calls * check.give_up_after_s)
 

@@ -47,8 +47,10 @@ from psapwatch.endpoint import (
 )
 from psapwatch.sip.uri import parse_uri
 
-GIVE_UP_AFTER_S: Final = {"options": 4.0, "call": 8.0}
-"""RFC 4320 demands a 100 after 3.5 s; a call's deadline is its own (detection: one attempt)."""
+GIVE_UP_AFTER_S: Final = {"options": 4.0, "call": 8.0, "walk": 1.0}
+"""RFC 4320 demands a 100 after 3.5 s; a call's deadline is its own (detection: one attempt).
+
+A walk has it for each of its steps."""
 
 W = TypeVar("W")
 B = TypeVar("B")

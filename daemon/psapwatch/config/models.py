@@ -189,7 +189,8 @@ class CheckModel(BaseModel):
         None,
         ge=0.1,
         le=64,
-        description="silence for this long is a failure; 4s for options, 8s for call",
+        description="silence for this long is a failure; "
+        "4s for options, 8s for call, 1s for each step of a walk",
     )
     on: On = Field("psaps", description="the paths that it runs on")
     flow: FlowKind = Field("fresh", description="a new 5-tuple each time, or a long-lived one")

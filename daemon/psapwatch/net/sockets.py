@@ -192,6 +192,14 @@ def open_socket(
     return one
 
 
+def limit_hops(one: socket.socket, hops: int) -> None:
+    """Let datagrams go so many IP hops: the one where they end answers time exceeded."""
+    if one.family == socket.AF_INET6:
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
+    else:
+        one.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
+
+
 def local_address(one: socket.socket, peer: Address) -> Address:
     """Return the address that packets to ``peer`` truly leave from, also on a wildcard bind.
 

@@ -21,7 +21,13 @@ from psapwatch.net.flow import Lease
 from psapwatch.net.media import media_ports, open_pair
 from psapwatch.net.pool import Pool
 from psapwatch.net.resolve import SipResolver
-from psapwatch.net.sockets import ReceiveTime, SourcePorts, local_error, open_socket
+from psapwatch.net.sockets import (
+    ReceiveTime,
+    SourcePorts,
+    limit_hops,
+    local_error,
+    open_socket,
+)
 from psapwatch.net.udp import Datagrams
 from psapwatch.sip.machine import NO_ROOM
 from psapwatch.world import (
@@ -110,6 +116,8 @@ class SystemNetwork:
             return await self._pool.lease(road, call_id, listener, local_port, patience_s)
         try:
             one = self._new_socket(socket.SOCK_DGRAM, road.source, road.peer, local_port)
+            if road.ttl:
+                limit_hops(one, road.ttl)
         except OSError as error:
             about = f"opening {road.source.address}"
             listener.failed(local_error(error, about, self._loop.time()))

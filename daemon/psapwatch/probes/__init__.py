@@ -8,5 +8,6 @@ from pydantic import Field
 
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
+from psapwatch.probes.walk import WalkSettings
 
-AnyProbe = Annotated[OptionsSettings | CallSettings, Field(discriminator="kind")]
+AnyProbe = Annotated[OptionsSettings | CallSettings | WalkSettings, Field(discriminator="kind")]

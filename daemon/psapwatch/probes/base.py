@@ -79,8 +79,9 @@ async def attempt(
     build: Callable[[Setting], Machine],
     *,
     with_media: bool = False,
+    ttl: int = 0,
 ) -> Evidence:
-    """Run one attempt to its verdict's due time and return what it saw."""
+    """Run one attempt to its verdict's due time and return what it saw; ``ttl`` as in a Road."""
     loop = asyncio.get_running_loop()
     began, started_at = loop.time(), world.clock.wall()
     attempt_id, call_id = world.entropy.token(8), world.entropy.token(16)
@@ -91,7 +92,7 @@ async def attempt(
         leg = ""
     else:
         leg = str(errand.leg)
-        road = _road(path, errand, errand.leg)
+        road = _road(path, errand, errand.leg, ttl)
 
         def tell(seen: Observation) -> None:
             if errand.heard is not None:
@@ -184,7 +185,7 @@ def caller_of(
     )
 
 
-def _road(path: Path, errand: Errand, leg: Address) -> Road:
+def _road(path: Path, errand: Errand, leg: Address, ttl: int) -> Road:
     try:
         domain = parse_uri(path.next_hop or path.uri).host
     except BadUri:
@@ -194,7 +195,7 @@ def _road(path: Path, errand: Errand, leg: Address) -> Road:
     check = errand.check
     begins = errand.is_first or (check.is_call and check.flow == "fresh")
     is_first = begins and TRANSPORTS[path.transport].reliable
-    return Road(path.transport, errand.source, leg, domain, tls, check.flow, is_first)
+    return Road(path.transport, errand.source, leg, domain, tls, check.flow, is_first, ttl)
 
 
 def _resolution(resolved: Resolved) -> Observation:

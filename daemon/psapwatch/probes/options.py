@@ -11,7 +11,7 @@ from psapwatch.evidence import Evidence
 from psapwatch.probes.base import Errand, Setting, attempt
 from psapwatch.sip.digest import Digest
 from psapwatch.sip.options import OptionsExchange
-from psapwatch.sip.request import options
+from psapwatch.sip.request import MAX_FORWARDS, options
 from psapwatch.world import World
 
 
@@ -24,16 +24,20 @@ class OptionsSettings(BaseModel):
 
     async def run(self, world: World, path: Path, errand: Errand) -> Evidence:
         """Send one OPTIONS along the path and return what was seen."""
-        return await attempt(world, path, errand, _machine)
+        return await attempt(world, path, errand, exchange)
 
 
-def _machine(setting: Setting) -> OptionsExchange:
+def exchange(
+    setting: Setting, hops: int = MAX_FORWARDS, *, any_icmp_ends: bool = False
+) -> OptionsExchange:
+    """One OPTIONS exchange along a path; ``hops`` is its Max-Forwards."""
     path = setting.path
     return OptionsExchange(
-        options(setting.caller, setting.branch(), path.uri, next_hop=path.next_hop),
+        options(setting.caller, setting.branch(), path.uri, next_hop=path.next_hop, hops=hops),
         peer=setting.peer,
         reliable=setting.reliable,
         give_up_after_s=setting.errand.check.give_up_after_s,
         token=setting.token,
         digest=Digest(setting.auth) if setting.auth else None,
+        any_icmp_ends=any_icmp_ends,
     )

@@ -121,13 +121,14 @@ class Carriage:
         *,
         told: Told | None = None,
         phase: Phase = "message",
+        ttl: int = 0,
     ) -> None:
         """Send one datagram; each copy that gets across is handed to ``arrive``."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         way = self.way(source.host, destination.host)
         fragments = way.link.fragments_of(len(octets)) if way else 1
-        packet = Packet("udp", source, destination, octets, phase, fragments)
+        packet = Packet("udp", source, destination, octets, phase, fragments, ttl)
         carried = self._past_firewalls(packet, way, now, told, None)
         if carried is None or way is None:
             return
@@ -172,7 +173,10 @@ class Carriage:
             self._write(now, packet, "off" if way else "no way")
             return None
         octets, delay_s = packet.octets, 0.0
-        for firewall in way.firewalls:
+        for hop, firewall in enumerate(way.firewalls, 1):
+            if packet.ttl == hop:
+                self._expire(packet, way, firewall.address, now, told)
+                return None
             fate = firewall.cross(packet, way.direction, now)
             if fate.octets is None:
                 if fate.icmp is not None and told is not None:
@@ -190,6 +194,16 @@ class Carriage:
                 packet = packet._replace(octets=octets)
         return octets, delay_s
 
+    def _expire(
+        self, packet: Packet, way: Way, offender: str, now: float, told: Told | None
+    ) -> None:
+        """End a packet that may go no further; a router says so before any rule is asked."""
+        source, to = packet.source, packet.destination
+        if told is not None and self._icmp.allows(offender, source.host, now):
+            icmp = (3, 0) if source.is_v6 else (11, 0)
+            self._tell_later(told, icmp, offender, packet.octets, to, way)
+        self._write(now, packet, "rejected")
+
     def _tell_later(
         self, told: Told, icmp: Icmp, offender: str, octets: bytes, to: Address, way: Way
     ) -> None:
@@ -201,7 +215,7 @@ class Carriage:
         loop.call_later(way.link.delay_s, tell)
 
     def _write(self, now: float, packet: Packet, fate: Fate) -> None:
-        transport, source, destination, octets, phase, _fragments = packet
+        transport, source, destination, octets, phase, _fragments, _ttl = packet
         self.crossings += 1
         crossing = Crossing(now, transport, phase, source, destination, fate, octets)
         self.transcript.append(crossing)

@@ -28,15 +28,13 @@ Receiver = Callable[[bytes, Address], None]
 class _Socket:
     """A bound datagram port of the prober: a ``net.flow.Carrier``."""
 
-    __slots__ = ("_network", "_owner", "is_kept", "listeners", "local", "peer", "transport")
+    __slots__ = ("_network", "_owner", "is_kept", "listeners", "local", "peer", "transport", "ttl")
 
-    def __init__(
-        self, network: SimulatedNetwork, local: Address, peer: Address, *, is_kept: bool
-    ) -> None:
+    def __init__(self, network: SimulatedNetwork, local: Address, road: Road) -> None:
         self.local = local
-        self.peer = peer
+        self.peer, self.ttl = road.peer, road.ttl
         self.transport: TransportName = "udp"
-        self.is_kept = is_kept
+        self.is_kept = road.flow == "kept"
         self.listeners = Listeners()
         self._network = network
         self._owner: Listener | None = None
@@ -48,7 +46,7 @@ class _Socket:
 
     def send(self, octets: bytes, to: Address, call_id: str) -> None:  # noqa: ARG002 - one owner
         """Send one datagram."""
-        self._network.datagram(self.local, to, octets, self.listeners.failed)
+        self._network.datagram(self.local, to, octets, self.listeners.failed, ttl=self.ttl)
 
     def leave(self, call_id: str, listener: Listener) -> None:
         """Forget a listener; a fresh socket closes with its only one."""
@@ -119,9 +117,10 @@ class SimulatedNetwork(Carriage):
         octets: bytes,
         told: Told | None = None,
         phase: Phase = "message",
+        ttl: int = 0,
     ) -> None:
         """Send one datagram from any address; an ICMP error about it comes to ``told``."""
-        super().datagram(source, destination, octets, self._arrive, told=told, phase=phase)
+        super().datagram(source, destination, octets, self._arrive, told=told, phase=phase, ttl=ttl)
 
     def _arrive(
         self, source: Address, destination: Address, octets: bytes, told: Told | None
@@ -247,7 +246,7 @@ class SimulatedNetwork(Carriage):
             return None
         local = Address(address, port)
         if road.transport == "udp":
-            socket = _Socket(self, local, road.peer, is_kept=road.flow == "kept")
+            socket = _Socket(self, local, road)
             self._sockets[local] = socket
             self.bind(local, socket.receive)
             return socket

@@ -30,6 +30,8 @@ class Packet(NamedTuple):
     octets: bytes
     phase: Phase = "message"
     fragments: int = 1
+    ttl: int = 0
+    """At which firewall on its way it ends, counted from one; 0: at none."""
 
     @property
     def size(self) -> int:

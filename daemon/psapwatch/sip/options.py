@@ -30,6 +30,7 @@ class OptionsExchange:
     """A machine (``sip.machine.Machine``) for one OPTIONS attempt.
 
     ``give_up_after_s`` ends the attempt; listening goes on to Timer F. ``token`` gives random hex.
+    ``any_icmp_ends``: also what RFC 3261 18.4 has us ignore, where it is what was asked for.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class OptionsExchange:
         give_up_after_s: float,
         token: Callable[[int], str],
         digest: Digest | None = None,
+        any_icmp_ends: bool = False,
     ) -> None:
         self.over = False
         self.ledger_due: bytes | None = None
         self._peer, self._reliable = peer, reliable
         self._token, self._digest = token, digest
+        self._any_icmp_ends = any_icmp_ends
         self._give_up_after_s = give_up_after_s
         self._give_up_at: float | None = None
         self._output = Output()
@@ -100,7 +103,7 @@ class OptionsExchange:
             self._output.tell(seen)
         elif not self.over:
             self._tell_silence(now)
-        if not is_hard(seen):
+        if not is_hard(seen) and not self._any_icmp_ends:
             return
         self._conclude()
         for transaction in self._transactions:
