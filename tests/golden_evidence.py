@@ -25,7 +25,7 @@ from psapwatch.replay.scenario import read, shipped
 from psapwatch.replay.stage import Stage, run, stage
 from psapwatch.simulator.topology import Plan
 from psapwatch.simulator.world import EPOCH
-from psapwatch.sip.answering_script import SCRIPTS
+from psapwatch.sip.answering_script import SCRIPTS, Script
 from psapwatch.store.redact import redacted
 from psapwatch.verdict import Cause
 
@@ -44,7 +44,7 @@ ATTEMPTS_READ: Final = 50
 class Played:
     """Answering points that play a script until an attempt shows the cause."""
 
-    script: str
+    script: Script
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ SOURCES: Final[dict[Cause, str | Played | Enacted]] = {
     Cause.MEDIA_BLOCKED: Enacted("massachusetts-2024-media"),
     Cause.ONE_WAY_MEDIA: Enacted("verizon-2022-october"),
     Cause.NEW_FLOWS_BLOCKED: "s11-rule-push-behind-established",
-    Cause.STALE_FLOW: "s13-failover-without-state-sync",
+    Cause.STALE_FLOW: "s14-stuck-udp-session",
     Cause.SOURCE_BLOCKED: "att-2017",
     Cause.LARGE_MESSAGE_UDP_LOST: "s16-fragments-dropped",
     Cause.LARGE_MESSAGE_TCP_STALLED: "s17-path-mtu-black-hole",
@@ -68,23 +68,20 @@ SOURCES: Final[dict[Cause, str | Played | Enacted]] = {
     Cause.UDP_STATE_TIMEOUT: "s21-udp-state-timeout",
     Cause.EXPLICIT_REJECT: "s43-administratively-prohibited",
     Cause.CONNECTION_REFUSED: "s27-one-psap-stopped",
-    Cause.FINAL_RESPONSE_LOST: Played("trying_then_silence"),
-    Cause.ACK_LOST: Played("repeated_200"),
+    Cause.FINAL_RESPONSE_LOST: Played(SCRIPTS["trying_then_silence"]),
     Cause.TEARDOWN_BLOCKED: Enacted("s23-bye-dropped"),
     Cause.NAME_RESOLUTION: Enacted("intrado-2020"),
-    Cause.TLS_FAILURE: Played("alert"),
+    Cause.TLS_FAILURE: Enacted("tls-handshake-refused"),
     Cause.TLS_CERTIFICATE: Enacted("s34-certificate-expired"),
     Cause.UNREACHABLE: Enacted("lumen-2024"),
-    Cause.PSAP_ENDPOINT: Played("options_404"),
+    Cause.PSAP_ENDPOINT: Played(SCRIPTS["options_404"]),
     Cause.SERVICE_UNAVAILABLE: Enacted("intrado-2014"),
     Cause.MISROUTED: "washington-2021",
     Cause.ALG_REWRITE: "s26-gateway-rewrites",
-    Cause.MALFORMED_RESPONSE: Played("no_cseq"),
-    Cause.TEST_CALL_REFUSED: Played("invite_488"),
+    Cause.MALFORMED_RESPONSE: Played(SCRIPTS["no_cseq"]),
+    Cause.TEST_CALL_REFUSED: Played(SCRIPTS["invite_488"]),
     Cause.UNSAFE_ANSWER: "a-person-answers",
-    Cause.PROBER_FAULT: Played("invite_400"),
-    Cause.ADDRESS_FAMILY: "ipv6-dropped",
-    Cause.RATE_LIMITED: "s19-rate-limit-under-load",
+    Cause.PROBER_FAULT: Played(SCRIPTS["invite_400"]),
 }
 """Where each golden case comes from; causes that only a pattern or our own sight can name, and
 that no case shows by itself, stand in ``test_golden_evidence.BY_SCENARIO``."""
@@ -120,10 +117,10 @@ async def _attempted(cause: Cause, source: Played | Enacted) -> Case | None:
     if isinstance(source, Played):
         async with stage(SEED, Plan(psaps=3)) as scene:
             for psap in scene.topology.psaps.values():
-                psap.script = SCRIPTS[source.script]
+                psap.script = source.script
             await asyncio.sleep(ENACTED_S)
             return await _shown(scene, cause)
-    scenario = read(shipped()[source.scenario])
+    scenario = read(shipped().get(source.scenario, GOLDEN.with_name(f"{source.scenario}.yml")))
     plan = replace(scenario.plan, psaps=min(scenario.plan.psaps, 20))
     async with stage(SEED, plan, scenario.checks) as scene:
         await asyncio.sleep(ENACTED_S)

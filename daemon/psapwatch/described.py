@@ -100,8 +100,10 @@ def _named(
     since = incident.first_failure_at
     cause, signature = named_cause(by_kind, since, tried)
     if "loss" in incident.evidence and signature is None:
-        is_old = incident.evidence["kind"] == "kept"
-        cause = Cause.STALE_FLOW if is_old else Cause.INTERMITTENT_LOSS
+        if incident.evidence["kind"] == "kept":
+            cause = Cause.STALE_FLOW
+        elif cause in SILENT:
+            cause = Cause.INTERMITTENT_LOSS  # a certificate says what it is, also of a share
     if cause in SILENT and incident.cause not in SILENT:
         cause = incident.cause  # what was told apart once is not forgotten for less
     evidence = dict(incident.evidence)
