@@ -170,3 +170,11 @@ def test_a_case_is_kept_with_its_incident_and_judged_again(tmp_path: Path) -> No
     assert "told from others by: test calls to the PSAPs, as scheduled fail" in shown.output
     refused = CliRunner().invoke(cli, ["explain", "--case", "-"], input="[]")
     assert refused.exit_code != 0
+
+
+def test_a_call_that_was_answered_100_is_not_blocked_by_its_method() -> None:
+    """The INVITE arrived: it is the final response that is lost, whatever OPTIONS do."""
+    trying = answered(0.02, 100, "INVITE", phase_s=0.02, late=False, from_peer=True)
+    lost = Observation(Kind.SILENT, 8.0, {"method": "INVITE", "after_s": 8.0})
+    case = _case((sent(), trying, lost), {"options": PASSED})
+    assert diagnose(case).cause is Cause.FINAL_RESPONSE_LOST

@@ -283,9 +283,14 @@ def conclusive(outcomes: Outcomes) -> dict[Row, Outcome]:
     }
 
 
-def tell_apart(outcomes: Outcomes) -> Signature | None:
-    """Return the first signature that fits what was tried; None where nothing tells more."""
-    return next((each for each in SIGNATURES if each.fits(outcomes)), None)
+def tell_apart(outcomes: Outcomes, shown: Cause = Cause.CALLS_BLOCKED) -> Signature | None:
+    """Return the first signature that fits what was tried; None where nothing tells more.
+
+    ``shown``: what the silence looked like by itself. An INVITE that was answered 100 arrived.
+    """
+    ruled_out = Cause.INVITE_BLOCKED if shown is Cause.FINAL_RESPONSE_LOST else None
+    fitting = (each for each in SIGNATURES if each.cause is not ruled_out and each.fits(outcomes))
+    return next(fitting, None)
 
 
 def named_cause(
@@ -301,7 +306,7 @@ def named_cause(
         return cause, None
     if Cause.EXPLICIT_REJECT in named:
         return Cause.EXPLICIT_REJECT, None
-    signature = tell_apart({**tried, **as_rows(by_kind, since)})
+    signature = tell_apart({**tried, **as_rows(by_kind, since)}, cause)
     return (signature.cause, signature) if signature else (cause, None)
 
 

@@ -40,7 +40,7 @@ def diagnose(case: Case) -> Verdict:
     if not (case.battery and verdict.failed and verdict.cause in SILENT):
         return verdict
     outcomes = {case.own_row: verdict.outcome} | rows_of(case)
-    signature = tell_apart(outcomes)
+    signature = tell_apart(outcomes, verdict.cause)
     if signature is None:
         return verdict
     why = f"{verdict.why}; {in_words(signature)}"
