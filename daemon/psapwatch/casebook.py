@@ -26,6 +26,9 @@ from psapwatch.wanted import Wanted, wanted_domains, wanted_losses, wanted_psaps
 SICK_SHARE: Final = 0.1
 """A domain is well again when no more than this share of its tested members fails."""
 
+ESCALATING_SAMPLES: Final = 50
+"""A share estimated from fewer does not turn a ticket into a page: early ones are too high."""
+
 _FOLLOWED: Final = frozenset({"CallsBlocked", "CallsDegraded", "RedundancyLost", "Misrouted"})
 """Alerts whose life follows the standings; the others are withdrawn by whoever reported them."""
 Identity = tuple[str, str, str, str]
@@ -287,7 +290,12 @@ def _explains_paths(incident: Incident) -> bool:
 def _gives_way(open_now: Incident, wanted: Wanted) -> bool:
     """Whether what only our own responder shows makes room for what callers meet."""
     was, is_now = open_now.evidence.get("kind"), wanted.evidence.get("kind")
-    return was in OURS_ALONE and is_now not in OURS_ALONE
+    if was in OURS_ALONE and is_now not in OURS_ALONE:
+        return True
+    # severity is fixed when an incident opens: an escalation closes the ticket and opens the page
+    samples = wanted.evidence.get("samples", ESCALATING_SAMPLES)
+    is_sure = isinstance(samples, int) and samples >= ESCALATING_SAMPLES
+    return (open_now.severity, wanted.severity) == ("ticket", "page") and is_sure
 
 
 def _told(incident: Incident) -> tuple[Cause, int, int, tuple[str, ...]]:

@@ -25,6 +25,7 @@ from psapwatch.pooled import Pools, counts, first_answered, is_on_old_connection
 from psapwatch.reported import blind_incident, certificate_shown, unsafe_incident
 from psapwatch.results import Recorder
 from psapwatch.sight import Sight
+from psapwatch.variants import TOLD_DEGRADED
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 from psapwatch.walks import Walk
 
@@ -278,7 +279,7 @@ class Desk:
         else:
             self._failing.discard(key)
         self._dirty = self._dirty or after.is_failing or before.is_failing
-        self._dirty = self._dirty or after.cause is Cause.ALG_REWRITE  # passes, and is told
+        self._dirty = self._dirty or after.cause in TOLD_DEGRADED  # passes, and is told
         self._show(path, check, seen, is_muted=after.is_failing and self._muted(path))
 
     def _show(self, path: Path, check: Check, seen: _Seen, *, is_muted: bool = False) -> None:
@@ -313,6 +314,8 @@ class Desk:
         scopes = book.covering(path, leg) or book.ground.scopes_at(path, leg)
         kind = kind_of(check, evidence)
         self.pools.take(scopes, kind, path.key, at, failed=verdict.failed)
+        if kind == "kept" and check.flow != "kept" and not verdict.failed:
+            self.pools.take(scopes, "options", path.key, at, failed=False)  # well again, too
         answered = None if was_late else first_answered(evidence, verdict)
         if answered is False and self.casebook.is_in_block(path):
             answered = None  # it was sent into the block, and again into its end: no packet loss

@@ -27,8 +27,9 @@ _PORT_UNREACHABLE: Final = frozenset({(4, 3, 3), (6, 1, 4)})
 _TOO_BIG: Final = frozenset({(4, 3, 4), (6, 2, 0)})
 _UNREACHABLE: Final = frozenset({(4, 3), (6, 1)})
 
-REPEATS_ACK_LOST: Final = 3
-"""2xx repeated this often after our ACK: the ACK does not arrive (13.3.1.4)."""
+REPEATS_ACK_LOST: Final = 2
+"""2xx repeated this often after our ACK, which each of them brings again: it does not arrive
+(13.3.1.4). More do not fit into a call of two seconds."""
 
 
 Rule = Callable[[Case], Finding | None]

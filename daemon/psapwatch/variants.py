@@ -50,10 +50,16 @@ def wanted_variants(ground: Ground, standings: Standings, now: float) -> list[Wa
     return list(found.values())
 
 
-def wanted_rewrites(ground: Ground, standings: Standings) -> list[Wanted]:
-    """Incidents for firewalls behind which calls arrive otherwise than they were sent.
+TOLD_DEGRADED: Final = frozenset({Cause.ALG_REWRITE, Cause.ACK_LOST, Cause.TEARDOWN_BLOCKED})
+"""What is told although calls come about: our own responder takes part in it as it should."""
 
-    Calls pass, so it is no page. But whoever rewrites addresses breaks what it does not know.
+
+def wanted_rewrites(ground: Ground, standings: Standings) -> list[Wanted]:
+    """Incidents for firewalls that let calls come about and spoil them.
+
+    They arrive otherwise than they were sent, their ACK does not, or they cannot be ended. It is
+    no page. But whoever rewrites addresses breaks what it does not know, and calls that nobody
+    can end fill a PSAP's positions.
     """
     found: dict[str, Wanted] = {}
     for run in ground.rows:
@@ -61,7 +67,7 @@ def wanted_rewrites(ground: Ground, standings: Standings) -> list[Wanted]:
         if run.path.psap.id != REFERENCE or run.of_kind[1] != "call":
             continue
         for leg in standings.get(run.of_check, {}).values():
-            if leg.state is State.DEGRADED and leg.cause is Cause.ALG_REWRITE:
+            if leg.state is State.DEGRADED and leg.cause in TOLD_DEGRADED:
                 found[firewall] = Wanted(
                     "CallsDegraded",
                     "ticket",
@@ -72,7 +78,7 @@ def wanted_rewrites(ground: Ground, standings: Standings) -> list[Wanted]:
                     leg.last_at,
                     (),
                     evidence={"kind": REWRITE, "why": leg.why},
-                    cause=Cause.ALG_REWRITE,
+                    cause=leg.cause,
                 )
     return list(found.values())
 

@@ -9,8 +9,13 @@ from typing import Final
 from psapwatch.detection import Standing
 from psapwatch.incident import Incident
 from psapwatch.pooled import packet_loss
+from psapwatch.verdict import Cause
 
 _BEHIND: Final = {"firewall": "behind it", "psap": "affected", "path": "affected"}
+_SPOILT: Final = {
+    Cause.ACK_LOST: "lose their ACK",
+    Cause.TEARDOWN_BLOCKED: "cannot be ended",
+}
 _TRIED: Final = {"call": "test calls", "options": "OPTIONS", "kept": "OPTIONS on old flows"}
 
 
@@ -86,8 +91,9 @@ def _variant(incident: Incident, where: str, psaps_behind: int) -> str:
 
 
 def _rewrite(incident: Incident, where: str, psaps_behind: int) -> str:
-    """Calls that pass, and do not arrive as they were sent."""
-    said = f"Calls {where} are changed on the way since {clock(incident.first_failure_at)}"
+    """Calls that come about, and not as they should."""
+    what = _SPOILT.get(incident.cause, "are changed on the way")
+    said = f"Calls {where} {what} since {clock(incident.first_failure_at)}"
     why = str(incident.evidence["why"]).removeprefix("changed on the way: ")
     return f"{said}, and pass; {psaps_behind} PSAPs are behind it. Seen at the reference: {why}."
 
