@@ -220,6 +220,26 @@ def test_the_end_of_a_total_block_is_not_taken_for_a_block_of_calls() -> None:
         assert named_cause({"call": calls, "options": [options]}, since, {})[0] is cause
 
 
+def test_a_psap_that_answers_calls_and_no_options_is_a_ticket() -> None:
+    """Calls get through: nobody is woken, whoever is at fault."""
+    scene = Scene(checks=(OPTIONS, CALLS))
+    scene.now += 20.0
+    since = scene.now - 10.0
+    silent = Standing(
+        State.DOWN, 2, 0, since, since - 15, scene.now - 1, last_failed=True,
+        cause=Cause.CALLS_BLOCKED, why="x",
+    )  # fmt: skip
+    up = Standing(State.UP, passes=3, last_pass_at=scene.now - 1, last_at=scene.now - 1)
+    standings = {
+        (key, check.name): {"leg": silent if (key, check) == ("p07/fw-east", OPTIONS) else up}
+        for key in scene.paths
+        for check in (OPTIONS, CALLS)
+    }
+    (notice,) = scene.book.review(standings, Pools(), scene.now)
+    told = notice.incident
+    assert (told.alertname, told.severity, told.member) == ("CallsDegraded", "ticket", "p07")
+
+
 def test_a_restart_in_mid_outage_neither_pages_again_nor_forgets() -> None:
     """The adopted incident is followed: no open notice, and a close when it is over."""
     scene = Scene()

@@ -246,7 +246,7 @@ class Casebook:
         failing, passing, untested = members_now(self.ground, incident, look)
         changed = incident
         is_sick = is_asked or pools.is_sick((incident.scope, incident.member), kinds_of(incident))
-        if incident.alertname != "CallsDegraded" or not incident.evidence:
+        if incident.alertname != "CallsDegraded" or "loss" not in incident.evidence:
             is_sick = is_sick or len(failing) > SICK_SHARE * (len(failing) + len(passing))
         if is_sick:
             known.last_sick_at = look.now

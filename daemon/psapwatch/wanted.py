@@ -184,7 +184,10 @@ def _of_finding(ground: Ground, look: Look, finding: Finding, severity: Severity
 
 
 def _of_psap(ground: Ground, look: Look, psap: str, kinds: Mapping[str, str]) -> list[Wanted]:
-    """``CallsBlocked`` when every path of the PSAP is down, else ``RedundancyLost`` for each."""
+    """``CallsBlocked`` when every path of the PSAP is down, else ``RedundancyLost`` for each.
+
+    Where only OPTIONS fail and calls have passed since, it is a ticket, as for a bigger domain.
+    """
     keys = sorted(key for key, path in ground.paths.items() if path.psap.id == psap)
     alive = tuple(key for key in keys if key not in kinds)
     since = {key: look.best[key, kind].failing_since or look.now for key, kind in kinds.items()}
@@ -205,10 +208,14 @@ def _of_psap(ground: Ground, look: Look, psap: str, kinds: Mapping[str, str]) ->
             if key not in look.muted
         ]
     causes = {look.best[key, kind].cause for key, kind in kinds.items()}
+    calls = [look.best.get((key, "call")) for key in kinds]
+    onset = max(since.values())
+    calls_pass = all(leg and not leg.is_failing and leg.last_at > onset for leg in calls)
+    blocked = "CallsDegraded" if calls_pass else "CallsBlocked"
     return [
         Wanted(
-            "Misrouted" if causes == {Cause.MISROUTED} else "CallsBlocked",
-            "page",
+            "Misrouted" if causes == {Cause.MISROUTED} else blocked,
+            "ticket" if calls_pass else "page",
             "psap",
             psap,
             psap,

@@ -57,6 +57,8 @@ def test_the_example_is_good(example: Config) -> None:
         "kept-flow",
         "test-call",
         "reference",
+        "large-call",
+        "late-answer",
     ]
 
 
@@ -88,16 +90,17 @@ def test_every_key_of_the_example_arrives(example: Config) -> None:
 
 def test_checks_carry_their_probe_settings(example: Config) -> None:
     """A check's own keys and those of its probe go to their places, with their defaults."""
-    keepalive, kept, call, reference = example.checks
+    keepalive, kept, call, reference, large, late = example.checks
     assert (keepalive.every_s, keepalive.give_up_after_s, keepalive.is_call) == (15.0, 4.0, False)
     assert (kept.flow, kept.give_up_after_s) == ("kept", 4.0)
     assert (call.give_up_after_s, call.settings.media, call.settings.location) == (8.0, True, True)
     assert (reference.on, reference.give_up_after_s) == ("reference", 8.0)
+    assert (large.settings.location, late.settings.answer_after) == (True, 20.0)
 
 
 def test_a_check_runs_on_its_kind_of_path(example: Config) -> None:
     """OPTIONS go everywhere; calls only where there is consent and no CAMA trunk."""
-    keepalive, _, call, reference = example.checks
+    keepalive, _, call, reference, *_ = example.checks
     assert example.watched(keepalive) == example.paths
     assert {path.key for path in example.watched(call)} == {
         "ma-boston/east",
