@@ -310,7 +310,8 @@ _ANYTHING: dict[str, Fact] = {
     "ended_by": "us", "errno": "EHOSTUNREACH", "error": "reset", "family": 4, "far_heard": None,
     "far_told": None, "from_peer": True, "icmp_type": 3, "late": True, "method": "OPTIONS",
     "name": "psap.example.gov", "offender": "192.0.2.1", "rejected": "", "sent": 10,
-    "text": "Another PSAP", "what": "refused", "why": "ringing",
+    "text": "Another PSAP", "what": "refused", "why": "ringing", "by": "ttl", "n": 1,
+    "who": "192.0.2.1",
 }  # fmt: skip
 """Facts with which every kind of observation is trouble, and no response is a final in time."""
 

@@ -100,8 +100,10 @@ class Walk:
         return f"{last if self.hops else 'no hop answered'}{usual}"
 
 
-def walked(evidence: Evidence, good: tuple[str, ...]) -> tuple[Outcome, Cause, Plane, str]:
+def walked(evidence: Evidence, good: tuple[str, ...]) -> tuple[Outcome, Cause, Plane, str] | None:
     """How far a walk came; that is no failure of the path, for others ask for that."""
+    if evidence.first(Kind.HOP) is None:
+        return None
     walk = Walk.of(evidence)
     why = walk.in_words(good)
     if walk.is_good:

@@ -85,11 +85,12 @@ def test_a_schedule_above_a_limit_is_refused() -> None:
 def test_the_load_is_printed_for_each_firewall_and_psap() -> None:
     """``check-config`` prints what the example comes to."""
     lines = print_load(load(str(ROOT / "config/psapwatch.yml")))
-    assert lines[0].endswith("psapwatch.yml: 6 psaps, 8 paths, 2 firewalls, 4 checks")
-    assert lines[4] == "psap ma-boston: 0.1767 messages/s, 0.003333 calls/s (one call every 5m)"
+    assert lines[0].endswith("psapwatch.yml: 6 psaps, 8 paths, 2 firewalls, 6 checks")
+    assert lines[4] == "psap ma-boston: 0.2433 messages/s, 0.003333 calls/s (one call every 5m)"
     assert lines[6].endswith("(OPTIONS only: no consent to test calls)")
     assert lines[10].startswith("check test-call on psaps: the location is left out over UDP")
-    assert len(lines) == 1 + 1 + 2 + 6 + 1
+    assert lines[11].startswith("check large-call on reference: the location goes over UDP as well")
+    assert len(lines) == 1 + 1 + 2 + 6 + 2
 
 
 def test_what_is_too_long_for_a_datagram_is_said() -> None:
