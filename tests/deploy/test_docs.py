@@ -186,12 +186,14 @@ def test_every_block_says_what_it_is() -> None:
 def spoken() -> list[tuple[str, list[str]]]:
     """Each command that a sentence or a table names: where, and its words.
 
-    ``stop|resume`` are two commands, a word in capitals or brackets stands for another.
+    ``stop|resume`` are two commands, and so is what a pipe joins; a word in capitals or brackets
+    stands for another.
     """
     found = []
     for page in EVERYWHERE:
         text = page.read_text(encoding="utf-8").replace("\\|", "|")
-        for command in re.findall(r"`(?:sudo )?(psapwatch [^`\n]+)`", text):
+        said = re.findall(r"`(?:sudo )?(psapwatch [^`\n]+)`", text)
+        for command in (each for line in said for each in line.split(" | ")):
             choices = [word.split("|") for word in shlex.split(command)[1:]]
             found += [(f"{page.name}: {command}", [*words]) for words in product(*choices)]
     return found
@@ -205,7 +207,7 @@ def test_commands_that_are_spoken_of_exist(where: str, words: list[str]) -> None
     command = resolved(words)
     assert command is not cli or words == ["--version"], where
     options = {name for each in command.params for name in each.opts}
-    asked = {word for word in words if word.startswith("-")}
+    asked = {word for word in words if word.startswith("-") and word != "-"}  # standard input
     assert asked <= options | {"--help"}, where
     if isinstance(command, click.Group):
         assert asked or command.invoke_without_command or not words, where
