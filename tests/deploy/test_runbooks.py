@@ -86,7 +86,8 @@ def test_metrics_that_are_named_exist(page: Path) -> None:
 def test_commands_exist(page: Path) -> None:
     """Every psapwatch command in a page is one that there is, with the options that it has."""
     for line in re.findall(r"(?:`|\$ )psapwatch ([^`\n]+)", text_of(page)):
-        _resolve(line.split())
+        for command in line.split(" | psapwatch "):  # a pipe joins two commands
+            _resolve(command.split())
 
 
 def resolved(words: list[str]) -> click.Command:
