@@ -268,7 +268,7 @@ class Desk:
     ) -> None:
         before = seen.legs.get(evidence.leg, Standing())
         self._pool(path, check, evidence, verdict, before, was_late=was_late)
-        if verdict.failed and is_on_old_connection(evidence):
+        if verdict.failed and not check.is_call and is_on_old_connection(evidence):
             self._dirty = True
             return  # an old connection has died; only a new one tells how the path is
         after = step(before, verdict, evidence.started_at, self.thresholds)

@@ -199,7 +199,7 @@ class Watch:
     async def _once(self, turn: Turn) -> None:
         """One scheduled attempt, and the confirm burst when it is the first to fail."""
         evidence, verdict = await self._attempt(turn)
-        if verdict.failed and is_on_old_connection(evidence):
+        if verdict.failed and not turn.check.is_call and is_on_old_connection(evidence):
             evidence, verdict = await self._attempt(turn)  # a new one tells how the path is
         if not verdict.failed or not self.confirm:
             return

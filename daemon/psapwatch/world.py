@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from psapwatch.endpoint import Address, FlowKind, Source, Tls, TransportName
 from psapwatch.evidence import Observation
@@ -60,6 +60,10 @@ class Listener(Protocol):
         ...
 
 
+REUSE_MAX_S: Final = 300.0
+"""A connection older than this is not given out again: old flows lie after a rule push."""
+
+
 @frozen
 class Road:
     """How to get from a source to one peer address."""
@@ -73,8 +77,8 @@ class Road:
     flow: FlowKind = "fresh"
     """``fresh``: a new 5-tuple for UDP; a reused connection at most 5 min old for streams.
     ``kept``: one long-lived flow shared by all that ask for the same road."""
-    is_first: bool = False
-    """Begin a connection even where one could be reused; those who ask later share it."""
+    age_max_s: float = REUSE_MAX_S
+    """No older connection is reused; 0 begins a new one, which those who ask later share."""
     ttl: int = 0
     """How many IP hops a fresh datagram flow's packets may take; 0: the system's own number."""
 

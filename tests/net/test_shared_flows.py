@@ -25,9 +25,10 @@ from net.far_end import (
 )
 from psapwatch.endpoint import Address, FlowKind
 from psapwatch.evidence import Kind
-from psapwatch.net.pool import IDLE_MAX_S, REUSE_MAX_S
+from psapwatch.net.pool import IDLE_MAX_S
 from psapwatch.net.send_queue import WRITE_BUFFER_MAX
 from psapwatch.net.system import SystemNetwork
+from psapwatch.world import REUSE_MAX_S
 
 BOTH_KINDS = pytest.mark.parametrize("transport", ["udp", "tcp"])
 

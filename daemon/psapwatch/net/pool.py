@@ -16,10 +16,8 @@ from psapwatch.net.sockets import ReceiveTime, local_error
 from psapwatch.net.stream import Connection
 from psapwatch.net.tls import TlsContexts, TlsSession
 from psapwatch.net.udp import Datagrams
-from psapwatch.world import Listener, Road
+from psapwatch.world import REUSE_MAX_S, Listener, Road
 
-REUSE_MAX_S: Final = 300.0
-"""A connection older than this is not given out again: old flows lie after a rule push."""
 IDLE_MAX_S: Final = 3_600.0
 """A kept flow that nobody used for so long belongs to a path that is no longer watched."""
 _SWEEP_EVERY_S: Final = 30.0
@@ -50,10 +48,8 @@ class Pool:
         """Lease the road's flow for one Call-ID; opens it when there is none that may be shared."""
         now = asyncio.get_running_loop().time()
         self._sweep(now)
-        key = (replace(road, is_first=False), local_port)
-        if road.is_first and key in self._current:
-            self._retire(key)
-        carrier = self._reusable(key, now) or self._opened(key, listener, now)
+        key = (replace(road, age_max_s=REUSE_MAX_S), local_port)
+        carrier = self._reusable(key, now, road.age_max_s) or self._opened(key, listener, now)
         if carrier is None:
             return None
         if isinstance(carrier, Connection):
@@ -85,10 +81,10 @@ class Pool:
         for carrier in list(self._all):
             carrier.close()
 
-    def _reusable(self, key: _Key, now: float) -> _Carrier | None:
+    def _reusable(self, key: _Key, now: float, age_max_s: float) -> _Carrier | None:
         carrier = self._current.get(key)
         if isinstance(carrier, Connection) and (
-            carrier.is_retired or (not carrier.is_kept and now - carrier.began_at > REUSE_MAX_S)
+            carrier.is_retired or (not carrier.is_kept and now - carrier.began_at >= age_max_s)
         ):
             self._retire(key)
             return None

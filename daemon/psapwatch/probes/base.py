@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from psapwatch.endpoint import Address, Check, Credentials, Identity, Path, Source, Tls
 from psapwatch.evidence import Evidence, Fact, Kind, Observation, Packet
@@ -18,7 +19,10 @@ from psapwatch.net.pump import Ledger, Pump
 from psapwatch.sip.machine import Machine
 from psapwatch.sip.request import Caller
 from psapwatch.sip.uri import BadUri, parse_uri
-from psapwatch.world import CallLedger, Flow, OpenCall, Resolved, Road, World
+from psapwatch.world import REUSE_MAX_S, CallLedger, Flow, OpenCall, Resolved, Road, World
+
+CALL_AGE_MAX_S: Final = 10.0
+"""A call goes out on no older connection, which may be dead: that is for OPTIONS to find out."""
 
 
 @frozen
@@ -191,11 +195,11 @@ def _road(path: Path, errand: Errand, leg: Address, ttl: int) -> Road:
     except BadUri:
         domain = ""
     tls: Tls = path.tls or path.firewall.tls
-    # a call is never spent on an old connection that may be dead: that is for OPTIONS to find out
     check = errand.check
-    begins = errand.is_first or (check.is_call and check.flow == "fresh")
-    is_first = begins and TRANSPORTS[path.transport].reliable
-    return Road(path.transport, errand.source, leg, domain, tls, check.flow, is_first, ttl)
+    age_max_s = CALL_AGE_MAX_S if check.is_call else REUSE_MAX_S
+    if errand.is_first:
+        age_max_s = 0.0
+    return Road(path.transport, errand.source, leg, domain, tls, check.flow, age_max_s, ttl)
 
 
 def _resolution(resolved: Resolved) -> Observation:

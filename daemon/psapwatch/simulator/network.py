@@ -10,12 +10,20 @@ from typing import Final
 from psapwatch.endpoint import Address, PortRange, Source, TransportName
 from psapwatch.evidence import Kind, Observation
 from psapwatch.net.flow import Lease, Listeners
-from psapwatch.net.pool import REUSE_MAX_S
 from psapwatch.simulator.carriage import Carriage, Told
 from psapwatch.simulator.media import SimulatedMedia
 from psapwatch.simulator.rule import Phase
 from psapwatch.simulator.stream import Server, SimulatedConnection
-from psapwatch.world import Arrival, Clock, Flow, Listener, MediaFlow, MediaListener, Road
+from psapwatch.world import (
+    REUSE_MAX_S,
+    Arrival,
+    Clock,
+    Flow,
+    Listener,
+    MediaFlow,
+    MediaListener,
+    Road,
+)
 
 EPHEMERAL: Final = (32_768, 60_999)
 """Linux's ip_local_port_range, where a source names no ports."""
@@ -155,11 +163,8 @@ class SimulatedNetwork(Carriage):
         """As ``world.Network.open``."""
         reliable = road.transport != "udp"
         shares = reliable or road.flow == "kept"
-        if road.is_first:
-            road = replace(road, is_first=False)
-            if (road, local_port) in self._shared:
-                self._retire((road, local_port))
-        carrier = self._reusable(road, local_port) if shares else None
+        age_max_s, road = road.age_max_s, replace(road, age_max_s=REUSE_MAX_S)
+        carrier = self._reusable(road, local_port, age_max_s) if shares else None
         fresh = carrier is None
         if carrier is None:
             carrier = self._opened(road, local_port, listener)
@@ -215,11 +220,13 @@ class SimulatedNetwork(Carriage):
             if shared is carrier:
                 del self._shared[key]
 
-    def _reusable(self, road: Road, local_port: int) -> _Socket | SimulatedConnection | None:
+    def _reusable(
+        self, road: Road, local_port: int, age_max_s: float
+    ) -> _Socket | SimulatedConnection | None:
         carrier = self._shared.get((road, local_port))
         if isinstance(carrier, SimulatedConnection):
             age_s = asyncio.get_running_loop().time() - carrier.began_at
-            if carrier.is_retired or (not carrier.is_kept and age_s > REUSE_MAX_S):
+            if carrier.is_retired or (not carrier.is_kept and age_s >= age_max_s):
                 self._retire((road, local_port))
                 return None
         return carrier
