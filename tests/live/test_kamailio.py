@@ -119,7 +119,7 @@ def test_tls_and_mutual_tls(
         conversations = ladders(seen, peer)
         assert {steps(ladder) for ladder in conversations} == {ANSWERED, ASKED}
         clients = {ladder[0].source for ladder in conversations}
-        assert len(clients) <= 2, "connections are reused (RFC 5923)"
+        assert len(clients) < len(conversations), "what a call began is reused (RFC 5923)"
 
 
 def test_bad_certificates_are_told_apart(

@@ -21,8 +21,8 @@ from psapwatch.sip.request import Caller
 from psapwatch.sip.uri import BadUri, parse_uri
 from psapwatch.world import REUSE_MAX_S, CallLedger, Flow, OpenCall, Resolved, Road, World
 
-CALL_AGE_MAX_S: Final = 10.0
-"""A call goes out on no older connection, which may be dead: that is for OPTIONS to find out."""
+CALL_AGE_MAX_S: Final = 0.0
+"""A call begins a connection: an old one may be dead, and that is for OPTIONS to find out."""
 
 
 @frozen
