@@ -28,6 +28,8 @@ SCHEMAS: Final = Path(__file__).parents[1] / "golden" / "pidf"
 PORTS: Final = 64
 """Local media ports of a test; a call's pair stays open a second longer than its media."""
 PROBES_A_SECOND: Final = 200.0
+OFFERED_A_SECOND: Final = 230.0
+"""A little more, so that a timer that wakes late still leaves 200."""
 TIMED_CALLS: Final = 100
 MEDIAN_S: Final = 0.000_2
 P99_S: Final = 0.001
@@ -252,7 +254,7 @@ def times_apart(bench: Bench, capture: Callable[..., Capture]) -> tuple[float, f
     ports = (first, first + PORTS - 1)
     captured = capture(range(ports[0], ports[1] + 1))
     called = place_calls(
-        peer, count=TIMED_CALLS, rtp_ports=ports, load=PROBES_A_SECOND, load_on=crowd
+        peer, count=TIMED_CALLS, rtp_ports=ports, load=OFFERED_A_SECOND, load_on=crowd
     )
     captured.stop()
     trips = list(round_trips(captured.file, ports).values())
@@ -274,6 +276,6 @@ def test_round_trips_agree_with_the_capture(bench: Bench, capture: Callable[...,
     for _round in range(ROUNDS_MAX):
         rounds.append(times_apart(bench, capture))
         middle, p99, rate = rounds[-1]
-        if middle < MEDIAN_S and p99 < P99_S and rate > 0.9 * PROBES_A_SECOND:
+        if middle < MEDIAN_S and p99 < P99_S and rate >= PROBES_A_SECOND:
             return
     pytest.fail(f"median and p99 (s) and probes a second of each round: {rounds}")
