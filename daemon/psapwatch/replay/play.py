@@ -27,6 +27,10 @@ from psapwatch.simulator.world import EPOCH
 
 INCIDENTS_MAX: Final = 10_000
 
+CALM_S: Final = 60.0
+"""With all faults over and all that was told closed for so long, no more is waited for."""
+CALM_STEP_S: Final = 15.0
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -118,12 +122,24 @@ async def _break(scene: Stage, scenario: Scenario) -> tuple[str, ...]:
         if fault.for_ is not None:
             order += 1
             heapq.heappush(agenda, (at + fault.for_, order, label, fault, undo))
-    await asyncio.sleep(max(0.0, origin + scenario.runs_s - loop.time()))
+    await _until_calm(scene, origin + scenario.runs_s, is_over=not agenda and scenario.mended_at > 0)
     untouched = tuple(label for label, fault in scenario.faults if not fault.touched(scene, label))
     for _at, _order, _label, _fault, undo in sorted(agenda, key=lambda each: each[:2]):
         if undo is not None:
             await undo()
     return untouched
+
+
+async def _until_calm(scene: Stage, end: float, *, is_over: bool) -> None:
+    """Watch until the end, or until all is over that was told of; who was told nothing stays."""
+    loop = asyncio.get_running_loop()
+    calm_since: float | None = None
+    while loop.time() < end:
+        is_calm = is_over and scene.topology.world.post.told and not scene.daemon.casebook.is_open
+        calm_since = (calm_since or loop.time()) if is_calm else None
+        if calm_since is not None and loop.time() >= calm_since + CALM_S:
+            return
+        await asyncio.sleep(min(CALM_STEP_S, end - loop.time()))
 
 
 def _unwell(scene: Stage) -> tuple[str, ...]:
