@@ -85,8 +85,9 @@ def test_a_request_sent_again_into_the_end_of_a_block_is_no_packet_loss() -> Non
 
 
 def test_requests_answered_only_when_sent_again_are_packet_loss() -> None:
-    """Without a block the same answers say that packets are lost."""
-    desk, _heard = _desk()
+    """Without a block the same answers say that packets are lost; no attempt need fail for that."""
+    desk, heard = _desk()
     for after_s in (0, 15, 30):
         _round(desk, WALL + after_s, sent(), sent(0.5, 2), _answer(0.51))
     assert {found.kind for found in desk.pools.findings()} == {"first"}
+    assert heard.told == [("open", "CallsDegraded", "firewall")]

@@ -71,7 +71,7 @@ class Desk:
         self._baselines = dict(baselines or {})
         self._seen: dict[Key, _Seen] = {}
         self._failing: set[tuple[str, str, str]] = set()
-        self._dirty = self._lossy = False
+        self._dirty = False
         self._reviewed_at = 0.0
 
     def take(
@@ -214,13 +214,12 @@ class Desk:
         """Review the incidents if anything may have changed."""
         if self.sight.is_pending(wall):
             return  # whether we see at all is known in a moment
-        is_watched = bool(self._failing) or self._lossy or self.casebook.is_open
+        is_watched = bool(self._failing) or self.pools.is_any_sick or self.casebook.is_open
         due = is_watched and wall - self._reviewed_at >= REVIEW_EVERY_S
         if not (self._dirty or due or wall < self._reviewed_at):
             return
         self._dirty, self._reviewed_at = False, wall
         notices = self.casebook.review(self.standings(), self.pools, wall, muted=self._muted)
-        self._lossy = any(self.pools.findings())
         self._tell(notices)
         inside = partial(inside_of, self.casebook.ground)
         for incident_id, case in self._exhibits.news(self.casebook.open, inside):

@@ -225,6 +225,11 @@ class Pools:
                 if scope[0] == best[0]:
                     yield Finding(kind, scope, pool.since, pool.loss, pool.samples, pool.failures)
 
+    @property
+    def is_any_sick(self) -> bool:
+        """Whether any domain loses a part; of packets that may be without one failed attempt."""
+        return any(self.pools[of].is_sick for of in self._awake)
+
     def is_suspicious(self, scope: Scope) -> bool:
         """Whether a domain is neither well nor decided: more samples are wanted."""
         return any(
