@@ -7,13 +7,14 @@ the network after.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from psapwatch.endpoint import Path
+from psapwatch.endpoint import WITNESS, Path
 from psapwatch.incident import Incident
 from psapwatch.metrics_names import ATTEMPTS, INCIDENTS, INTERNAL_ERRORS, Row
+from psapwatch.metrics_names import BATTERY as BATTERY_ATTEMPTS
 from psapwatch.permits import spacing_of
 from psapwatch.replay.stage import Stage
 from psapwatch.simulator.carriage import Crossing
@@ -111,12 +112,14 @@ def broken_at_rest(scene: Stage) -> list[str]:
 async def counts_disagree(scene: Stage) -> list[str]:
     """Where store and metrics differ, and attempts of one check that overlap.
 
-    The rows of the battery are no check's: they are tried beside each other, and not counted.
+    The rows of the battery are no check's: they are tried beside each other, and counted apart.
     """
     store, config = scene.daemon.store, scene.config
     await store.flushed()
-    counted = {labels: count for labels, count in _counted(scene, ATTEMPTS).items() if count}
-    kept: Counter[tuple[str, ...]] = Counter()
+    counted: defaultdict[tuple[str, ...], float] = defaultdict(float, _counted(scene, ATTEMPTS))
+    for (firewall, _row, outcome), count in _counted(scene, BATTERY_ATTEMPTS).items():
+        counted[firewall, BATTERY, outcome] += count
+    kept = await _tried(scene)
     wrong: list[str] = []
     for path in config.all_paths:
         ends: dict[str, float] = {}
@@ -132,11 +135,24 @@ async def counts_disagree(scene: Stage) -> list[str]:
     if scene.starts > 1:
         return wrong  # counters begin again with each start
     wrong += [
-        f"{' '.join(labels)}: {kept[labels]} in the store, {counted.get(labels, 0):.0f} counted"
+        f"{' '.join(labels)}: {kept[labels]} in the store, {counted[labels]:.0f} counted"
         for labels in sorted({*kept, *counted})
-        if kept[labels] != counted.get(labels, 0)
+        if kept[labels] != counted[labels]
     ]
     return wrong
+
+
+async def _tried(scene: Stage) -> Counter[tuple[str, ...]]:
+    """What the store has of the battery's attempts, by firewall and outcome."""
+    config = scene.config
+    asked = {(path.psap.id, path.id) for path in (*config.all_paths, *config.must_blocks)}
+    asked |= {(WITNESS, firewall.id) for firewall in config.firewalls}
+    kept: Counter[tuple[str, ...]] = Counter()
+    for psap, path in sorted(asked):
+        for evidence, verdict in await scene.daemon.store.attempts(psap, path, limit=ATTEMPTS_MAX):
+            if evidence.check == BATTERY:
+                kept[evidence.firewall, BATTERY, verdict.outcome.value] += 1
+    return kept
 
 
 def _incidents_disagree(scene: Stage, incidents: Sequence[Incident]) -> Iterable[str]:

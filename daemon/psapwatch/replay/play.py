@@ -122,7 +122,8 @@ async def _break(scene: Stage, scenario: Scenario) -> tuple[str, ...]:
         if fault.for_ is not None:
             order += 1
             heapq.heappush(agenda, (at + fault.for_, order, label, fault, undo))
-    await _until_calm(scene, origin + scenario.runs_s, is_over=not agenda and scenario.mended_at > 0)
+    is_over = not agenda and scenario.mended_at > 0
+    await _until_calm(scene, origin + scenario.runs_s, is_over=is_over)
     untouched = tuple(label for label, fault in scenario.faults if not fault.touched(scene, label))
     for _at, _order, _label, _fault, undo in sorted(agenda, key=lambda each: each[:2]):
         if undo is not None:
