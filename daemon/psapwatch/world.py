@@ -77,8 +77,8 @@ class Road:
     flow: FlowKind = "fresh"
     """``fresh``: a new 5-tuple for UDP; a reused connection at most 5 min old for streams.
     ``kept``: one long-lived flow shared by all that ask for the same road."""
-    age_max_s: float = REUSE_MAX_S
-    """No older connection is reused; 0 begins a new one, which those who ask later share."""
+    begins: bool = False
+    """Reuses no connection and begins one, which those who ask later share."""
     ttl: int = 0
     """How many IP hops a fresh datagram flow's packets may take; 0: the system's own number."""
 

@@ -48,8 +48,8 @@ class Pool:
         """Lease the road's flow for one Call-ID; opens it when there is none that may be shared."""
         now = asyncio.get_running_loop().time()
         self._sweep(now)
-        key = (replace(road, age_max_s=REUSE_MAX_S), local_port)
-        carrier = self._reusable(key, now, road.age_max_s) or self._opened(key, listener, now)
+        key = (replace(road, begins=False), local_port)
+        carrier = self._reusable(key, now, begins=road.begins) or self._opened(key, listener, now)
         if carrier is None:
             return None
         if isinstance(carrier, Connection):
@@ -81,11 +81,12 @@ class Pool:
         for carrier in list(self._all):
             carrier.close()
 
-    def _reusable(self, key: _Key, now: float, age_max_s: float) -> _Carrier | None:
+    def _reusable(self, key: _Key, now: float, *, begins: bool) -> _Carrier | None:
         carrier = self._current.get(key)
-        if isinstance(carrier, Connection) and (
-            carrier.is_retired or (not carrier.is_kept and now - carrier.began_at >= age_max_s)
-        ):
+        if not isinstance(carrier, Connection):
+            return carrier
+        is_old = begins or now - carrier.began_at >= REUSE_MAX_S
+        if carrier.is_retired or (is_old and not carrier.is_kept):
             self._retire(key)
             return None
         return carrier

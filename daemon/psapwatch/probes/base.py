@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
 
 from psapwatch.endpoint import Address, Check, Credentials, Identity, Path, Source, Tls
 from psapwatch.evidence import Evidence, Fact, Kind, Observation, Packet
@@ -19,10 +18,7 @@ from psapwatch.net.pump import Ledger, Pump
 from psapwatch.sip.machine import Machine
 from psapwatch.sip.request import Caller
 from psapwatch.sip.uri import BadUri, parse_uri
-from psapwatch.world import REUSE_MAX_S, CallLedger, Flow, OpenCall, Resolved, Road, World
-
-CALL_AGE_MAX_S: Final = 0.0
-"""A call begins a connection: an old one may be dead, and that is for OPTIONS to find out."""
+from psapwatch.world import CallLedger, Flow, OpenCall, Resolved, Road, World
 
 
 @frozen
@@ -196,10 +192,9 @@ def _road(path: Path, errand: Errand, leg: Address, ttl: int) -> Road:
         domain = ""
     tls: Tls = path.tls or path.firewall.tls
     check = errand.check
-    age_max_s = CALL_AGE_MAX_S if check.is_call else REUSE_MAX_S
-    if errand.is_first:
-        age_max_s = 0.0
-    return Road(path.transport, errand.source, leg, domain, tls, check.flow, age_max_s, ttl)
+    # a call begins a connection: an old one may be dead, and that is for OPTIONS to find out
+    begins = check.is_call or errand.is_first
+    return Road(path.transport, errand.source, leg, domain, tls, check.flow, begins, ttl)
 
 
 def _resolution(resolved: Resolved) -> Observation:

@@ -163,8 +163,8 @@ class SimulatedNetwork(Carriage):
         """As ``world.Network.open``."""
         reliable = road.transport != "udp"
         shares = reliable or road.flow == "kept"
-        age_max_s, road = road.age_max_s, replace(road, age_max_s=REUSE_MAX_S)
-        carrier = self._reusable(road, local_port, age_max_s) if shares else None
+        begins, road = road.begins, replace(road, begins=False)
+        carrier = self._reusable(road, local_port, begins=begins) if shares else None
         fresh = carrier is None
         if carrier is None:
             carrier = self._opened(road, local_port, listener)
@@ -221,12 +221,13 @@ class SimulatedNetwork(Carriage):
                 del self._shared[key]
 
     def _reusable(
-        self, road: Road, local_port: int, age_max_s: float
+        self, road: Road, local_port: int, *, begins: bool
     ) -> _Socket | SimulatedConnection | None:
         carrier = self._shared.get((road, local_port))
         if isinstance(carrier, SimulatedConnection):
             age_s = asyncio.get_running_loop().time() - carrier.began_at
-            if carrier.is_retired or (not carrier.is_kept and age_s >= age_max_s):
+            is_old = begins or age_s >= REUSE_MAX_S
+            if carrier.is_retired or (is_old and not carrier.is_kept):
                 self._retire((road, local_port))
                 return None
         return carrier
