@@ -385,3 +385,42 @@ def test_a_failure_that_a_closed_incident_explained_is_not_told_anew() -> None:
     assert _said(review(tried_at)) == [("closed", "CallsBlocked", "firewall", "fw-east")]
     assert review(tried_at) == []
     assert _said(review(scene.now)) == [("open", "CallsBlocked", "psap", "p07")]
+
+
+@pytest.mark.parametrize("proved", [True, False])
+def test_a_path_not_called_since_its_domain_was_proved_well_is_untested(proved: bool) -> None:
+    """All paths prove together that a firewall is well; each alone is called every five minutes."""
+    scene, pools = Scene(checks=(CALLS,)), Pools()
+    scopes = next(iter(scene.book.ground.scopes.values()))
+
+    def review(now: float, last_at: float) -> list[Notice]:
+        leg = Standing(
+            State.DOWN, 2, 0, 1_000.0, 990.0, last_at, last_failed=True, cause=scene.cause, why="x"
+        )
+        standings = {(key, CALLS.name): {"leg": leg} for key in scene.paths}
+        return scene.book.review(standings, pools, now)
+
+    for nth in range(6):
+        pools.take(scopes, "call", f"p{nth}", 1_000.0 + nth, failed=True)
+    assert _said(review(1_010.0, 1_009.0)) == [("open", "CallsBlocked", "firewall", "fw-east")]
+    for nth in range(6 * proved):
+        pools.take(scopes, "call", f"p{nth}", 1_060.0 + nth, failed=False)
+    review(1_070.0, 1_050.0)
+    closed = _said(review(1_071.0 + CLEAN_S, 1_050.0))
+    assert closed == [("closed", "CallsBlocked", "firewall", "fw-east")] * proved
+
+
+def test_what_was_seen_before_the_clock_was_stepped_back_keeps_nothing_open() -> None:
+    """A failure that seems to lie ahead is none of now; the next attempts tell."""
+    scene = Scene()
+    scene.block()
+    scene.review()
+    down, pools = scene.down, Pools()
+    ahead = {key: replace(scene._standing(key), last_at=scene.now) for key in down}
+    now = scene.now - 600.0
+    standings = {(key, OPTIONS.name): {"leg": leg} for key, leg in ahead.items()}
+    assert _said(scene.book.review(standings, pools, now)) == [
+        ("changed", "CallsBlocked", "firewall", "fw-east")
+    ]
+    scene.book.review(standings, pools, now + 700.0)
+    assert [incident.changes for incident in scene.book.open] == [2], "met again, and failing now"

@@ -11,6 +11,7 @@ from psapwatch.endpoint import REFERENCE, Check, Firewall, Path, Psap, Source
 from psapwatch.look import Ground
 from psapwatch.pooled import Pools
 from psapwatch.probes.call import CallSettings
+from psapwatch.probes.options import OptionsSettings
 from psapwatch.verdict import Cause
 
 CALL = Check("reference", 15.0, 8.0, CallSettings())
@@ -67,3 +68,41 @@ def test_it_makes_room_for_calls_that_are_lost() -> None:
     (incident,) = book.open
     assert incident.cause is Cause.INTERMITTENT_LOSS
     assert book.review(gateway, pools, 1_201.0) == [], "nor does the gateway come back meanwhile"
+
+
+def test_names_that_no_longer_resolve_are_a_page_while_their_last_addresses_answer() -> None:
+    """One page for the firewall, none for what is left of it on the way back."""
+    numbers = count(1)
+    paths = [
+        Path(Psap(f"p{nth}", "", (("county", f"c{nth % 2}"),)), "e", "v", FIREWALL, "sip:h", "udp")
+        for nth in range(12)
+    ]
+    keepalive = Check("keepalive", 15.0, 4.0, OptionsSettings())
+    book = Casebook(
+        Ground("v", tuple((path, keepalive) for path in paths), CLEAN_S),
+        lambda: f"i{next(numbers)}",
+    )
+    why = "p0.example.gov does not resolve (nxdomain); its last address answers"
+    nameless = replace(UP, state=State.DEGRADED, cause=Cause.NAME_RESOLUTION, why=why)
+
+    def review(now: float, unresolved: int) -> list[tuple[str, str, str]]:
+        legs = {
+            (path.key, keepalive.name): {
+                "leg": replace(nameless if nth < unresolved else UP, last_at=now - 0.1)
+            }
+            for nth, path in enumerate(paths)
+        }
+        return [
+            (notice.status, notice.incident.scope, notice.incident.severity)
+            for notice in book.review(legs, Pools(), now)
+        ]
+
+    assert review(1_000.0, 2) == [], "two are their own zone's matter"
+    assert review(1_001.0, 12) == [("open", "firewall", "page")]
+    (incident,) = book.open
+    assert (incident.alertname, incident.cause) == ("CallsDegraded", Cause.NAME_RESOLUTION)
+    assert "no longer resolve" in incident.summary
+    assert why in incident.summary
+    assert review(1_100.0, 4) == [], "what is left of it is no new incident"
+    assert review(1_101.0, 1) == [("changed", "firewall", "page")]
+    assert review(1_101.0 + CLEAN_S, 1) == [("closed", "firewall", "page")]

@@ -19,7 +19,14 @@ from psapwatch.fault_domain import Scope, scopes_of
 from psapwatch.incident import Incident, Notice
 from psapwatch.look import Ground, Look, Muted, Standings, look_at
 from psapwatch.pooled import Pools
-from psapwatch.variants import OURS_ALONE, REWRITE, wanted_rewrites, wanted_variants
+from psapwatch.variants import (
+    NAMES,
+    OURS_ALONE,
+    PASSING,
+    wanted_names,
+    wanted_rewrites,
+    wanted_variants,
+)
 from psapwatch.verdict import Cause
 from psapwatch.wanted import Wanted, wanted_domains, wanted_losses, wanted_psaps
 
@@ -98,6 +105,14 @@ class Casebook:
         scopes = self.ground.scopes.get(path.key) or scopes_of(path)
         return bool(self._over) and any(at <= self._over.get(scope, 0.0) for scope in scopes)
 
+    @property
+    def _unresolved(self) -> tuple[Scope, ...]:
+        """The domains of open incidents whose names do not resolve."""
+        found = (each.incident for each in self._open.values())
+        return tuple(
+            (each.scope, each.member) for each in found if each.evidence.get("kind") == NAMES
+        )
+
     def is_in_block(self, path: Path) -> bool:
         """Whether a total block of something bigger that this path belongs to is open."""
         scopes = self.covering(path)
@@ -152,6 +167,7 @@ class Casebook:
         variants = [
             *wanted_variants(ground, standings, now),
             *wanted_rewrites(ground, standings),
+            *wanted_names(ground, standings, self._unresolved, now),
         ]
         asked = {(each.member, each.evidence["kind"]) for each in variants}
         for wanted in (
@@ -243,7 +259,7 @@ class Casebook:
         incident = known.incident
         if incident.alertname not in _FOLLOWED:
             return []
-        failing, passing, untested = members_now(self.ground, incident, look)
+        failing, passing, untested = members_now(self.ground, incident, look, pools)
         changed = incident
         is_sick = is_asked or pools.is_sick((incident.scope, incident.member), kinds_of(incident))
         if incident.alertname != "CallsDegraded" or "loss" not in incident.evidence:
@@ -257,7 +273,7 @@ class Casebook:
                 )
             since = quoted(self._changes, incident.first_failure_at)
             changed = replace(changed, started_after=since)
-            if incident.evidence.get("kind") != REWRITE:  # whose cause is no failure's
+            if incident.evidence.get("kind") not in PASSING:  # whose cause is no failure's
                 changed = described(self.ground, changed, look, self.tried)
         if is_sick != known.is_sick:
             known.is_sick = is_sick

@@ -25,7 +25,7 @@ from psapwatch.pooled import Pools, counts, first_answered, is_on_old_connection
 from psapwatch.reported import blind_incident, certificate_shown, unsafe_incident
 from psapwatch.results import Recorder
 from psapwatch.sight import Sight
-from psapwatch.variants import TOLD_DEGRADED
+from psapwatch.variants import REVIEWED
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 from psapwatch.walks import Walk
 
@@ -278,7 +278,7 @@ class Desk:
         else:
             self._failing.discard(key)
         self._dirty = self._dirty or after.is_failing or before.is_failing
-        self._dirty = self._dirty or after.cause in TOLD_DEGRADED  # passes, and is told
+        self._dirty = self._dirty or after.cause in REVIEWED  # passes, and is told
         self._show(path, check, seen, is_muted=after.is_failing and self._muted(path))
 
     def _show(self, path: Path, check: Check, seen: _Seen, *, is_muted: bool = False) -> None:

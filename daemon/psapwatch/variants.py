@@ -1,22 +1,28 @@
-"""Incidents that only our own responder behind a firewall can show (layer L1, pure).
+"""Incidents of what passes, and should not be trusted to (layer L1, pure).
 
-It is called in ways that no PSAP is: with large calls, say, or to be answered late. And it tells
-what arrived of a call, so that whoever changes calls on the way is found though they pass.
+Our own responder behind a firewall is called in ways that no PSAP is: with large calls, say, or to
+be answered late. And it tells what arrived of a call, so that whoever changes calls on the way is
+found though they pass. Names that no longer resolve are probed at their last addresses.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
-from psapwatch.detection import State
+from psapwatch.detection import Standing, State
 from psapwatch.endpoint import REFERENCE
+from psapwatch.fault_domain import PASSING_MAX, FaultDomain, Member, Scope, explain
 from psapwatch.look import Ground, Standings
 from psapwatch.verdict import Cause
 from psapwatch.wanted import Wanted
 
 REWRITE: Final = "rewrite"
-OURS_ALONE: Final = frozenset({"variant", REWRITE})
+NAMES: Final = "names"
+OURS_ALONE: Final = frozenset({"variant", REWRITE, NAMES})
 """What the evidence of such an incident begins with: it explains no failure of a PSAP's path."""
+PASSING: Final = frozenset({REWRITE, NAMES})
+"""Those whose attempts pass, so that no failure can name their cause."""
 
 
 def wanted_variants(ground: Ground, standings: Standings, now: float) -> list[Wanted]:
@@ -52,6 +58,8 @@ def wanted_variants(ground: Ground, standings: Standings, now: float) -> list[Wa
 
 TOLD_DEGRADED: Final = frozenset({Cause.ALG_REWRITE, Cause.ACK_LOST, Cause.TEARDOWN_BLOCKED})
 """What is told although calls come about: our own responder takes part in it as it should."""
+REVIEWED: Final = TOLD_DEGRADED | {Cause.NAME_RESOLUTION}
+"""The causes of passes that an incident may come of."""
 
 
 def wanted_rewrites(ground: Ground, standings: Standings) -> list[Wanted]:
@@ -81,6 +89,57 @@ def wanted_rewrites(ground: Ground, standings: Standings) -> list[Wanted]:
                     cause=leg.cause,
                 )
     return list(found.values())
+
+
+def wanted_names(
+    ground: Ground, standings: Standings, known: Collection[Scope], now: float
+) -> list[Wanted]:
+    """Incidents for domains whose names no longer resolve, while the last addresses answer.
+
+    That is a page: callers that come anew find nobody. ``known`` are the domains that it was said
+    of already: who is inside of one is no news, and it goes on as long as a tenth is unresolved.
+    """
+    found: dict[str, Standing] = {}
+    for run in ground.rows:
+        legs = standings.get(run.of_check)
+        if legs and run.of_kind[1] == "options" and not ground.is_ours(run.path.key):
+            found[run.path.key] = max(legs.values(), key=lambda leg: leg.last_at)
+    unresolved = {key: leg for key, leg in found.items() if leg.cause is Cause.NAME_RESOLUTION}
+    if not unresolved:
+        return []
+    members = [
+        Member(
+            key,
+            ground.scopes[key],
+            leg.last_at if key in unresolved else None,
+            leg.last_at,
+            key in unresolved,
+            not ground.scopes[key].isdisjoint(known),
+        )
+        for key, leg in found.items()
+    ]
+    lasting = [
+        FaultDomain(*scope, now, tuple(sorted(inside & unresolved.keys())), (), ())
+        for scope in known
+        if len((inside := ground.inside(scope)) & unresolved.keys()) > PASSING_MAX * len(inside)
+    ]
+    return [
+        Wanted(
+            "CallsDegraded",
+            "page",
+            domain.scope,
+            domain.member,
+            "",
+            domain.member if domain.scope == "firewall" else "",
+            domain.since,
+            domain.failing,
+            domain.passing,
+            domain.untested,
+            evidence={"kind": NAMES, "why": unresolved[domain.failing[0]].why},
+            cause=Cause.NAME_RESOLUTION,
+        )
+        for domain in (*explain(members, now), *lasting)
+    ]
 
 
 def _plain_calls_pass(ground: Ground, standings: Standings, firewall: str, since: float) -> bool:

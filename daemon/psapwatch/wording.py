@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -31,10 +31,8 @@ def summary_of(
     where = _where(incident)
     if incident.alertname == "CallsDegraded" and "loss" in incident.evidence:
         return _partial(incident, where, psaps_behind)
-    if incident.evidence.get("kind") == "variant":
-        return _variant(incident, where, psaps_behind)
-    if incident.evidence.get("kind") == "rewrite":
-        return _rewrite(incident, where, psaps_behind)
+    if special := _SPECIAL.get(str(incident.evidence.get("kind"))):
+        return special(incident, where, psaps_behind)
     failed, passed = [], []
     for kind in ("call", "options", "kept"):
         legs = [leg for leg in by_kind.get(kind, ()) if leg.last_at >= incident.first_failure_at]
@@ -96,6 +94,20 @@ def _rewrite(incident: Incident, where: str, psaps_behind: int) -> str:
     said = f"Calls {where} {what} since {clock(incident.first_failure_at)}"
     why = str(incident.evidence["why"]).removeprefix("changed on the way: ")
     return f"{said}, and pass; {psaps_behind} PSAPs are behind it. Seen at the reference: {why}."
+
+
+def _names(incident: Incident, where: str, psaps_behind: int) -> str:
+    """Names that lead nowhere, while the addresses behind them answer."""
+    what, since = f"{psaps_behind} PSAPs {where}", clock(incident.first_failure_at)
+    said = f"Names of {what} no longer resolve since {since}"
+    return f"{said}; their last addresses answer. Seen: {incident.evidence['why']}."
+
+
+_SPECIAL: Final[dict[str, Callable[[Incident, str, int], str]]] = {
+    "variant": _variant,
+    "rewrite": _rewrite,
+    "names": _names,
+}
 
 
 def _where(incident: Incident) -> str:
