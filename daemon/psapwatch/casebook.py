@@ -171,7 +171,7 @@ class Casebook:
         ]
         asked = {(each.member, each.evidence["kind"]) for each in variants}
         for wanted in (
-            *wanted_domains(ground, look),
+            *wanted_domains(ground, look, pools),
             *wanted_losses(ground, look, pools),
             *variants,
         ):

@@ -154,13 +154,25 @@ def _total_block(
     scope: Scope, inside: Sequence[Member], fresh: Sequence[Member]
 ) -> FaultDomain | None:
     onset = min(each.failing_since or 0.0 for each in fresh if scope in each.scopes)
-    failing = [each.key for each in inside if each.is_failing]
-    passing = [each.key for each in inside if not each.is_failing and each.last_at > onset]
-    sampled = len(failing) + len(passing)
-    if len(passing) > PASSING_MAX * sampled or len(failing) < SHARE_OF_SAMPLED_MIN * sampled:
+    tested = [each for each in inside if each.is_failing or each.last_at > onset]
+    if not all(_is_dead(tested, firewall) for firewall in _firewalls(inside)):
+        return None  # what one firewall does to a region does not happen behind the other
+    failing = [each.key for each in tested if each.is_failing]
+    passing = [each.key for each in tested if not each.is_failing]
+    sampled = len(tested)
+    if len(failing) < SHARE_OF_SAMPLED_MIN * sampled:
         return None
-    tested = {*failing, *passing}
-    untested = (each.key for each in inside if each.key not in tested)
+    untested = {each.key for each in inside}.difference(failing, passing)
     return FaultDomain(
         *scope, onset, tuple(sorted(failing)), tuple(sorted(passing)), tuple(sorted(untested))
     )
+
+
+def _is_dead(tested: Iterable[Member], firewall: Scope) -> bool:
+    """Whether few of those behind a firewall pass, and somebody there was tested."""
+    behind = [each.is_failing for each in tested if firewall in each.scopes]
+    return bool(behind) and behind.count(False) <= PASSING_MAX * len(behind)
+
+
+def _firewalls(members: Iterable[Member]) -> set[Scope]:
+    return {scope for each in members for scope in each.scopes if scope[0] == "firewall"}

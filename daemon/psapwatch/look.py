@@ -144,6 +144,11 @@ def look_at(
                     is_failing and is_covered(path),
                 )
             )
+    if named:  # what fails under a window says nothing, whatever it was asked
+        members = {
+            kind: [member for member in found if member.key not in named]
+            for kind, found in members.items()
+        }
     return Look(now, best, members, frozenset(named), families)
 
 

@@ -244,7 +244,7 @@ class Pools:
     def is_shared(self, scope: Scope) -> bool:
         """Whether several paths of a domain failed, and it is open if for one reason."""
         return any(
-            pool.level >= SUSPICION and len(pool.paths) >= DISTINCT_MAX
+            pool.level >= SUSPICION and not pool.is_sick and len(pool.paths) >= DISTINCT_MAX
             for kind in ("call", "options")
             if (pool := self.pools.get((kind, scope))) is not None
         )

@@ -5,6 +5,7 @@ Pure functions of a ``look.Look``; ``casebook`` compares the outcome with what i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,6 +25,13 @@ PATIENCE_S: Final = 45.0
 """... and this long while it is open whether the firewall loses calls."""
 TOTAL_LOSS: Final = 0.9
 """A share of failures from which a domain's calls count as blocked."""
+
+IN_A_ROW: Final = 4
+"""A path that failed so often in a row waits no longer: chance does that once in ten thousand
+times where a tenth is lost, and what loses more is known by then."""
+
+SURE: Final = 14.0
+"""Nats, one in a million: where a share is lost already, a total block is no row of bad luck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +54,14 @@ class Wanted:
     """Where it is known from the first; otherwise the failures name it."""
 
 
-def wanted_domains(ground: Ground, look: Look) -> list[Wanted]:
+def wanted_domains(ground: Ground, look: Look, pools: Pools) -> list[Wanted]:
     """One incident for each bigger thing that explains failing paths."""
     found: dict[Scope, dict[str, FaultDomain]] = {}
+    shares = shares_of(pools)
     for kind, members in look.members.items():
         for domain in explain(members, look.now):
-            if domain.scope != "psap":
+            share = shares.get((domain.scope, domain.member), 1.0)
+            if domain.scope != "psap" and not is_chance(share, len(domain.failing)):
                 found.setdefault((domain.scope, domain.member), {})[kind] = domain
     return [
         _of_domain(ground, look, scope, kinds)
@@ -59,6 +69,20 @@ def wanted_domains(ground: Ground, look: Look) -> list[Wanted]:
         if (kinds.keys() != {"kept"} or _new_flows_pass(look, scope, kinds["kept"].since))
         and not _is_part(ground, look, scope, found)
     ]
+
+
+def shares_of(pools: Pools) -> dict[Scope, float]:
+    """The share that each sick domain loses, by that kind of attempt which loses least."""
+    found: dict[Scope, float] = {}
+    for finding in pools.findings():
+        if finding.kind in ("call", "options"):
+            found[finding.scope] = min(finding.loss, found.get(finding.scope, 1.0))
+    return found
+
+
+def is_chance(share: float, failures: int) -> bool:
+    """Whether so many failures and no pass may be bad luck where this share is lost anyway."""
+    return share < TOTAL_LOSS and -math.log(share) * failures < SURE
 
 
 def _is_part(
@@ -78,8 +102,9 @@ def wanted_losses(ground: Ground, look: Look, pools: Pools) -> list[Wanted]:
 
     A domain that loses all OPTIONS while calls pass has its ticket from ``wanted_domains``.
     """
+    shares = shares_of(pools)
     return [
-        _of_finding(ground, look, finding, severity)
+        _of_finding(ground, look, finding, severity, shares.get(finding.scope, 1.0))
         for finding in pools.findings()
         if (severity := finding.severity) is not None
         and not (
@@ -88,7 +113,27 @@ def wanted_losses(ground: Ground, look: Look, pools: Pools) -> list[Wanted]:
             and _passes(look, "call", finding.scope, finding.since)
         )
         and (finding.kind != "kept" or _new_flows_pass(look, finding.scope, finding.since))
+        and not _is_cut_off(ground, look, finding)
     ]
+
+
+def _is_cut_off(ground: Ground, look: Look, finding: Finding) -> bool:
+    """Whether all that fails is dead behind one firewall of several: no share of it is lost.
+
+    Those paths are told one by one, as redundancy that is lost (detection.md 4).
+    """
+    legs = [
+        (ground.paths[key].firewall.id, leg)
+        for key in held_by(ground, look, finding.scope) - look.muted
+        if (leg := look.best.get((key, finding.kind))) is not None
+    ]
+    failing = {firewall for firewall, leg in legs if leg.is_failing}
+    if len(failing) != 1 or failing == {firewall for firewall, _leg in legs}:
+        return False
+    return not any(
+        firewall in failing and not leg.is_failing and leg.last_at > finding.since
+        for firewall, leg in legs
+    )
 
 
 def wanted_psaps(
@@ -108,7 +153,7 @@ def wanted_psaps(
             continue
         if ground.is_ours(key) or is_explained(ground.paths[key], standing.last_at):
             continue
-        waits = any(pools.is_shared(scope) for scope in ground.scopes[key])
+        waits = standing.failures < IN_A_ROW and any(map(pools.is_shared, ground.scopes[key]))
         if look.now >= since + (PATIENCE_S if waits else SETTLE_S):
             down.setdefault(ground.paths[key].psap.id, {})[key] = kind
     return [
@@ -154,8 +199,11 @@ def _new_flows_pass(look: Look, scope: Scope, since: float) -> bool:
     return _passes(look, "options", scope, since) or _passes(look, "call", scope, since)
 
 
-def _of_finding(ground: Ground, look: Look, finding: Finding, severity: Severity) -> Wanted:
+def _of_finding(
+    ground: Ground, look: Look, finding: Finding, severity: Severity, share: float
+) -> Wanted:
     is_total = finding.kind in ("call", "options") and finding.loss >= TOTAL_LOSS
+    is_total = is_total and not is_chance(share, finding.failures)
     is_one_leg = other_family_passes(look, finding.scope)
     if is_one_leg:  # who has lost one of two legs is still called over the other
         is_total, severity = False, "ticket"

@@ -15,7 +15,6 @@ from structlog.typing import FilteringBoundLogger
 
 from psapwatch.battery import Row, row_of
 from psapwatch.desk import Desk
-from psapwatch.detection import State
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Firewall, Identity, Path
 from psapwatch.evidence import Evidence, Kind
 from psapwatch.net.pump import Pump
@@ -29,9 +28,10 @@ from psapwatch.store.store import Store
 from psapwatch.trials import BATTERY, RESPONDERS, Ground, Trials, has_witness
 from psapwatch.turn import Run, Turn, first_dues
 from psapwatch.verdict import Cause, Verdict, prober_fault
+from psapwatch.wanted import IN_A_ROW
 from psapwatch.world import CallForbidden, Resolved, World
 
-CONFIRM_AT_S: Final = (0.0, 2.0)
+CONFIRM_AT_S: Final = (0.0, 2.0, 2.0)
 """When the confirm burst's attempts run after the first failure (detection.md 2)."""
 BURSTS_PER_FIREWALL: Final = 8
 BROUGHT_FORWARD: Final = 10
@@ -208,13 +208,13 @@ class Watch:
         if turn.check.is_call and turn.path.psap.id not in (REFERENCE, CONTROL):
             return  # a PSAP is never called more often to confirm
         firewall = turn.path.firewall.id
-        if self._bursts.get(firewall, 0) >= BURSTS_PER_FIREWALL or not self._is_suspect(turn):
+        if self._bursts.get(firewall, 0) >= BURSTS_PER_FIREWALL or not self._is_open(turn):
             return
         self._bursts[firewall] = self._bursts.get(firewall, 0) + 1
         try:
             for wait_s in CONFIRM_AT_S:
                 await asyncio.sleep(wait_s)
-                if not self._is_suspect(turn):
+                if not self._is_open(turn):
                     break
                 await self._attempt(turn)
         finally:
@@ -241,9 +241,11 @@ class Watch:
             return
         self.desk.tried(path, row, evidence, self.world.clock.wall(), self.excuse)
 
-    def _is_suspect(self, turn: Turn) -> bool:
+    def _is_open(self, turn: Turn) -> bool:
+        """Whether one more failure would say something: chance is not ruled out yet."""
         standing = self.desk.standing(turn.path, turn.check)
-        return standing.state is State.SUSPECT and not self.desk.casebook.is_covered(turn.path)
+        is_told = self.desk.casebook.is_covered(turn.path)
+        return standing.last_failed and standing.failures < IN_A_ROW and not is_told
 
     def _bring_forward(self, turn: Turn) -> None:
         """Ask the neighbours now: a firewall is not to be told PSAP by PSAP (detection.md 4)."""
