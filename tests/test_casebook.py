@@ -17,6 +17,7 @@ from psapwatch.pooled import Pools
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 from psapwatch.verdict import Cause
+from psapwatch.wanted import TOTAL_LOSS, is_chance
 
 OPTIONS = Check("keepalive", 15.0, 4.0, OptionsSettings())
 CALLS = Check("test-call", 300.0, 8.0, CallSettings())
@@ -424,3 +425,34 @@ def test_what_was_seen_before_the_clock_was_stepped_back_keeps_nothing_open() ->
     ]
     scene.book.review(standings, pools, now + 700.0)
     assert [incident.changes for incident in scene.book.open] == [2], "met again, and failing now"
+
+
+def test_three_failed_calls_in_a_row_are_no_block_where_half_is_lost() -> None:
+    """Bad luck that comes once in eight times is not told; one in a million is."""
+    assert is_chance(0.5, 3)
+    assert is_chance(0.5, 20)
+    assert not is_chance(0.5, 21)
+    assert not is_chance(TOTAL_LOSS, 3), "a share that is all but all is a block"
+
+
+@pytest.mark.parametrize("is_both", [False, True])
+def test_what_is_dead_behind_one_firewall_of_two_is_lost_redundancy(is_both: bool) -> None:
+    """The county's pool sees half of its calls fail; the county loses none of them by chance."""
+    scene = Scene(psaps=16, firewalls=("fw-east", "fw-west"))
+    pools, county = Pools(), (("county", "c1"),)
+    east = [key for key in scene.paths if key.endswith("/fw-east") and "c1" in _county(scene, key)]
+    west = [key.replace("east", "west") for key in east]
+    scene.block(*east, *(west[:1] * is_both))
+    for nth, key in enumerate(east * 2):
+        pools.take(county, "options", key, scene.now + nth, failed=True)
+        pools.take(county, "options", west[nth % 4], scene.now + nth, failed=False)
+    scene.now += 10.0
+    standings = {(key, OPTIONS.name): {"leg": scene._standing(key)} for key in scene.paths}
+    said = _said(scene.book.review(standings, pools, scene.now))
+    told = {(alertname, scope) for _status, alertname, scope, _member in said}
+    assert ("RedundancyLost", "path") in told or is_both
+    assert (("CallsDegraded", "county") in told) is is_both
+
+
+def _county(scene: Scene, key: str) -> str:
+    return dict(scene.paths[key].psap.attributes)["county"]

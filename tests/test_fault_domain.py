@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from psapwatch.fault_domain import Member, explain
 
 NOW = 1_000.0
@@ -103,3 +107,22 @@ def test_a_pass_before_the_onset_is_no_evidence_against() -> None:
     assert (domain.scope, domain.member) == ("firewall", "fw-0")
     assert domain.passing == ()
     assert len(domain.untested) == 16
+
+
+@pytest.mark.parametrize("others_last_at", [NOW - 60, NOW - 1])
+def test_one_firewall_speaks_for_no_region_behind_two(others_last_at: float) -> None:
+    """Neither where nobody behind the other was tested since, nor where they pass."""
+    members = [
+        replace(
+            each,
+            scopes=each.scopes | {("region", "west" if n < 6 else "east")},
+            last_at=each.last_at if n % 2 == 0 else others_last_at,
+        )
+        for n, each in enumerate(_members({0, 2, 4}, of=12))
+    ]
+    assert _found(members) == [], "the west behind fw-0 alone, which is no candidate"
+    both = [
+        replace(each, is_failing=True) if n in (1, 3, 5) else each for n, each in enumerate(members)
+    ]
+    both = [replace(each, failing_since=NOW - 5) if each.is_failing else each for each in both]
+    assert _found(both) == [("region", "west")]
