@@ -8,7 +8,7 @@ FUZZ_EXAMPLES ?= 20000
 DIALOGS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run test check format lint types seeds dialogs fuzz left-behind round-trips pace bench bench-judging golden confusion examples rules install image pictures clean
+.PHONY: help setup packages run test check format lint types seeds dialogs fuzz left-behind round-trips pace bench bench-judging presses golden confusion examples rules install image pictures clean
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: setup  ## what probing costs: median and spread of several runs
 
 bench-judging: setup  ## what judging costs: microseconds a diagnosis and a pooled sample
 	@$(BIN)/python tests/benchmark_judging.py $(ARGS)
+
+presses: setup  ## seconds from a press on the demo's page to its true alert, about an hour; ARGS='--each 1' for a look
+	@$(BIN)/python tests/button_presses.py $(ARGS)
 
 golden: setup  ## the golden cases written anew from the simulator; ARGS='invite_blocked' for some
 	@$(BIN)/python tests/golden_evidence.py $(ARGS)

@@ -17,11 +17,12 @@ from psapwatch.pooled import Pools
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 from psapwatch.verdict import Cause
-from psapwatch.wanted import TOTAL_LOSS, is_chance
+from psapwatch.wanted import PATIENCE_S, TOTAL_LOSS, is_chance
 
 OPTIONS = Check("keepalive", 15.0, 4.0, OptionsSettings())
 CALLS = Check("test-call", 300.0, 8.0, CallSettings())
 CLEAN_S = 300.0
+COUNTY = ("county", "c3")
 
 
 def _psap(number: int) -> Psap:
@@ -40,6 +41,7 @@ class Scene:
     muted: set[str] = field(default_factory=set)
     cause: Cause = Cause.CALLS_BLOCKED
     checks: tuple[Check, ...] = (OPTIONS,)
+    pools: Pools = field(default_factory=Pools)
 
     def __post_init__(self) -> None:
         made = {name: Firewall(name, (Source("192.0.2.1"),)) for name in self.firewalls}
@@ -71,7 +73,7 @@ class Scene:
             for check in self.checks
         }
         return self.book.review(
-            standings, Pools(), self.now, muted=lambda path: path.key in self.muted
+            standings, self.pools, self.now, muted=lambda path: path.key in self.muted
         )
 
     def _standing(self, key: str) -> Standing:
@@ -109,6 +111,45 @@ def test_one_psap_waits_for_its_neighbours_and_then_pages() -> None:
     scene.block("p07/fw-east")
     assert _said(scene.review(1.0)) == []
     assert _said(scene.review(5.0)) == [("open", "CallsBlocked", "psap", "p07")]
+
+
+def test_a_psap_does_not_wait_for_another_that_was_told_before() -> None:
+    """Two of one county at once may have one reason and wait; a later one is told on its own."""
+    scene = Scene()
+
+    def fails(number: int) -> None:
+        key = f"p{number:02}/fw-east"
+        scene.block(key)
+        scene.pools.take((COUNTY,), "options", key, scene.now, failed=True)
+
+    def opened(after_s: float) -> list[str]:
+        return [said[3] for said in _said(scene.review(after_s)) if said[0] == "open"]
+
+    fails(3)
+    assert opened(6.0) == ["p03"]
+    scene.lift("p03/fw-east")
+    fails(7)
+    assert opened(6.0) == ["p07"]
+    fails(11)
+    fails(15)
+    assert opened(6.0) == []
+    assert opened(PATIENCE_S) == ["p11", "p15"]
+
+
+def test_a_psap_does_not_wait_for_what_a_closed_incident_of_its_county_told() -> None:
+    """The failures at the end of a county's outage leave nothing open that it could wait for."""
+    scene = Scene()
+    county = [f"p{number:02}/fw-east" for number in range(3, 40, 4)]
+    scene.block(*county)
+    for key in county[:3]:
+        scene.pools.take((COUNTY,), "options", key, scene.now, failed=True)
+    assert _said(scene.review()) == [("open", "CallsBlocked", "county", "c3")]
+    scene.lift()
+    closed = [said for _ in range(100) for said in _said(scene.review(5.0)) if said[0] == "closed"]
+    assert closed == [("closed", "CallsBlocked", "county", "c3")]
+    scene.block(county[5])
+    scene.pools.take((COUNTY,), "options", county[5], scene.now, failed=True)
+    assert _said(scene.review(6.0)) == [("open", "CallsBlocked", "psap", "p23")]
 
 
 def test_one_of_two_paths_is_a_ticket() -> None:
@@ -222,7 +263,7 @@ def test_the_end_of_a_total_block_is_not_taken_for_a_block_of_calls() -> None:
 
 
 def test_a_psap_that_answers_calls_and_no_options_is_a_ticket() -> None:
-    """Calls get through: nobody is woken, whoever is at fault."""
+    """Calls get through: nobody is woken, whoever is at fault, and nothing is called blocked."""
     scene = Scene(checks=(OPTIONS, CALLS))
     scene.now += 20.0
     since = scene.now - 10.0
@@ -239,6 +280,9 @@ def test_a_psap_that_answers_calls_and_no_options_is_a_ticket() -> None:
     (notice,) = scene.book.review(standings, Pools(), scene.now)
     told = notice.incident
     assert (told.alertname, told.severity, told.member) == ("CallsDegraded", "ticket", "p07")
+    assert told.cause is Cause.UNKNOWN
+    because = "OPTIONS on new flows fail, test calls to the PSAPs, as scheduled pass"
+    assert told.evidence["because"] == because
 
 
 def test_a_restart_in_mid_outage_neither_pages_again_nor_forgets() -> None:

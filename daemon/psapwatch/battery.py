@@ -109,6 +109,7 @@ SIGNATURES: Final = (
     Signature(Cause.RATE_LIMITED, passes=("repeated_call", "reference")),
     Signature(Cause.INVITE_BLOCKED, fails=("call",), passes=("options",)),
     Signature(Cause.PSAP_ENDPOINT, fails=("reference", "control"), passes=("witness",)),
+    Signature(Cause.UNKNOWN, fails=("options",), passes=("call",)),  # whatever it is: calls pass
 )
 """From the outside in, as detection.md 5 has them; the first that fits wins."""
 

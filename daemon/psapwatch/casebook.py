@@ -178,6 +178,7 @@ class Casebook:
             notices += self._want(wanted, look)
         if notices:
             pools.explained_by(self._big)
+        pools.told(self._told_paths())
         for wanted in wanted_psaps(ground, look, pools, self.is_explained):
             notices += self._want(wanted, look)
         for known in list(self._open.values()):
@@ -185,6 +186,11 @@ class Casebook:
             is_asked = (incident.member, incident.evidence.get("kind")) in asked
             notices += self._follow(known, look, pools, is_asked=is_asked)
         return notices
+
+    def _told_paths(self) -> set[str]:
+        """Paths whose failure an open incident tells: nothing about it is open any more."""
+        found = (each.incident for each in self._open.values())
+        return {key for each in found if each.alertname in _FOLLOWED for key in each.affected}
 
     def _want(self, wanted: Wanted, look: Look) -> list[Notice]:
         """Open what is not open yet; a bigger incident takes the smaller ones in."""

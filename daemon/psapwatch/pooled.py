@@ -29,8 +29,10 @@ SUSPICION: Final = 1.5
 """From here the reference is called once a second until it is decided; one failure is enough."""
 RECOVERED: Final = 7.0
 """Nats of evidence for health before a domain is well: one in 1,100 to be wrong."""
-DISTINCT_MAX: Final = 2
+SHARED_MIN: Final = 2
 """So many failing paths are needed before one PSAP's failure could be everybody's."""
+FAILED_MAX: Final = 8
+"""Failing paths that a pool remembers by name."""
 POOLS_MAX: Final = 4_096
 
 PAGE_LOSS: Final = 0.05
@@ -79,7 +81,7 @@ class Pool:
     samples: int = 0
     failures: int = 0
     paths: set[str] = field(default_factory=set)
-    """Paths that failed since then, as far as ``DISTINCT_MAX``."""
+    """Paths that failed since then, as far as ``FAILED_MAX``, and that no incident tells."""
     is_sick: bool = False
     health: float = 0.0
     sick_loss: float = 0.0
@@ -104,7 +106,7 @@ class Pool:
                 self.since = at
             self.samples += 1
             self.failures += failed
-            if failed and len(self.paths) < DISTINCT_MAX:
+            if failed and len(self.paths) < FAILED_MAX:
                 self.paths.add(path)
         if self.is_sick:
             self._heal(at, failed=failed)
@@ -208,6 +210,14 @@ class Pools:
             if scope not in scopes:
                 pool.reset()
 
+    def told(self, paths: Collection[str]) -> None:
+        """Let no other path wait because these failed: an incident says why.
+
+        Their failures stay evidence of loss; only whose reason they share is no longer open.
+        """
+        for key in self._awake:
+            self.pools[key].paths.difference_update(paths)
+
     def findings(self) -> Iterator[Finding]:
         """The sick domains, for each kind those of the sort that explains best.
 
@@ -242,9 +252,12 @@ class Pools:
         )
 
     def is_shared(self, scope: Scope) -> bool:
-        """Whether several paths of a domain failed, and it is open if for one reason."""
+        """Whether several paths of a domain failed, and it is open if for one reason.
+
+        What has been ``told`` already makes no other path wait.
+        """
         return any(
-            pool.level >= SUSPICION and not pool.is_sick and len(pool.paths) >= DISTINCT_MAX
+            pool.level >= SUSPICION and not pool.is_sick and len(pool.paths) >= SHARED_MIN
             for kind in ("call", "options")
             if (pool := self.pools.get((kind, scope))) is not None
         )

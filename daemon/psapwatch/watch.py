@@ -200,7 +200,8 @@ class Watch:
         """One scheduled attempt, and the confirm burst when it is the first to fail."""
         evidence, verdict = await self._attempt(turn)
         if verdict.failed and not turn.check.is_call and is_on_old_connection(evidence):
-            evidence, verdict = await self._attempt(turn)  # a new one tells how the path is
+            # a new one tells how the path is
+            evidence, verdict = await self._attempt(turn, is_first=True)
         if not verdict.failed or not self.confirm:
             return
         self._suspect(turn)
@@ -216,7 +217,7 @@ class Watch:
                 await asyncio.sleep(wait_s)
                 if not self._is_open(turn):
                     break
-                await self._attempt(turn)
+                await self._attempt(turn, is_first=True)  # an old connection would tell nothing
         finally:
             self._bursts[firewall] -= 1
 
@@ -265,8 +266,8 @@ class Watch:
         for each in (*others[:BROUGHT_FORWARD], *ours, *calls[:BROUGHT_FORWARD]):
             each.alarm.ring()
 
-    async def _attempt(self, turn: Turn) -> tuple[Evidence, Verdict]:
-        evidence = await self._sent(turn)
+    async def _attempt(self, turn: Turn, *, is_first: bool = False) -> tuple[Evidence, Verdict]:
+        evidence = await self._sent(turn, is_first=is_first)
         turn.count += 1
         row = row_of(turn.path, turn.check)
         verdict = self._judge(turn.path, turn.check, evidence)

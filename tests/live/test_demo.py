@@ -16,8 +16,10 @@ from components.browser import console, photograph, shown, wait_for
 from components.daemon import PROGRAM
 from components.inbox import fetch
 from components.ports import free_port
+from components.pressing import Press, ask, lift, press, wait_until_well
 from components.process import Bench, Running
 from components.waiting import until
+from psapwatch.demo.block import KINDS
 
 FAST_WITHIN_S: Final = 40.0
 HEALTHY_WITHIN_S: Final = 60.0
@@ -25,6 +27,14 @@ READ_WITHIN_S: Final = 15.0
 END_WITHIN_S: Final = 5.0
 TOWN_WITHIN_S: Final = 60.0
 """Each town is called every 4 s; a page of its own takes longer on a busy machine."""
+ONE_OF_EACH: Final = (
+    Press("fw-east", "refuse", "Bristol"),
+    Press("fw-west", "options", "Hampden"),
+    Press("fw-east", "answers", "Plymouth"),
+    Press("fw-west", "all", "Franklin"),
+    Press("fw-west", "invite", "ma-lee"),
+)
+assert {button.kind for button in ONE_OF_EACH} == KINDS.keys()
 
 
 def start(bench: Bench, *arguments: str) -> tuple[Running, str]:
@@ -90,6 +100,23 @@ def test_a_person_presses_a_button_and_reads_a_true_alert_in_15_seconds(
     browser.find_element(By.CSS_SELECTOR, "#demo-blocks button").click()
     wait_for(browser, lambda page: "everything passes" in shown(page, "demo-nothing"))
     _ends_well(demo)
+
+
+@pytest.mark.timeout(180)
+def test_a_button_of_each_kind_is_told_alone_as_what_it_is_in_15_seconds(bench: Bench) -> None:
+    """Each after the other, without lifting: five failures in five places are five alerts."""
+    demo, url = start(bench, "--endless")
+    demo.wait_until(lambda: fetch(f"{url}/-/ready").status == 200, "is ready", 20)
+    wait_until_well(url, HEALTHY_WITHIN_S)
+    for button in ONE_OF_EACH:
+        read = press(url, button, READ_WITHIN_S)
+        assert read.read_s <= READ_WITHIN_S, f"{button}: {read}"
+    told = ask(f"{url}/demo/state")["told"]
+    assert [(each["severity"], each["alertname"], each["where"]) for each in reversed(told)] == [
+        button.told for button in ONE_OF_EACH
+    ]
+    assert lift(url) == len(ONE_OF_EACH), "a firewall stopped nothing"
+    demo.kill()
 
 
 @pytest.mark.timeout(120)

@@ -57,16 +57,16 @@ LIMITS: Final = Limits(messages_per_second=2_000, calls_per_second=200, concurre
 class Rhythm:
     """How often the demo's daemon looks; everything else is as it is in service.
 
-    One town is told after two failures in a row: an interval, twice the patience, and what is left
-    of the second interval must stay under the 15 s in which one may read of a button's doing.
+    One town is told after two failures in a row: an interval and three patiences (over TCP an old
+    connection fails first) must stay under the 15 s in which one may read of a button's doing.
     """
 
     options_every_s: float = 4.0
     calls_every_s: float = 4.0
     reference_every_s: float = 4.0
-    give_up_s: float = 3.0
-    clean_s: float = 10.0
-    resolve_after_s: float = 5.0
+    give_up_s: float = 2.5
+    clean_s: float = 5.0
+    resolve_after_s: float = 2.0
 
     @property
     def checks(self) -> tuple[Check, ...]:

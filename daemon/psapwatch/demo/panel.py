@@ -123,6 +123,7 @@ def _told(lab: Lab, page: Page) -> dict[str, Any]:
     return {
         "at": page.at,
         "after_s": None if changed_at is None else round(page.at - changed_at, 1),
+        "over_at": lab.receiver.over_at(page),
         "severity": page.severity,
         "alertname": page.name,
         "where": where or f"{labels.get('psap', '')} {labels.get('firewall', '')}".strip(),

@@ -46,6 +46,11 @@ class Receiver:
         """Every end of an alert that was told, oldest first."""
         return self._kept.resolved
 
+    def over_at(self, page: Page) -> float | None:
+        """When the end of an alert that was told came; None while it fires."""
+        ends = (end.at for end in self.resolved if end.labels == page.labels and end.at > page.at)
+        return next(ends, None)
+
     async def _take(self, request: web.Request) -> web.Response:
         reply = await self._kept.post(request.path, await request.read(), request.headers)
         return web.Response(status=reply.status, text=reply.detail)

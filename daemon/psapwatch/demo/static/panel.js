@@ -7,7 +7,8 @@
   const section = document.getElementById("demo");
   const at = (id) => document.getElementById(id);
   const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
-  const clock = (wall) => new Date(wall * 1000).toLocaleTimeString();
+  const clock = (wall) => new Date(wall * 1000) // as the sentences of the daemon have it: with its zone
+    .toLocaleTimeString([], { hourCycle: "h23", timeZoneName: "short" });
 
   function line(name, ...texts) {
     const element = document.createElement(name);
@@ -57,8 +58,11 @@
     at("demo-silence").hidden = told.length > 0;
     at("demo-told").replaceChildren(...told.map((alert) => {
       const after = alert.after_s === null ? "" : `, ${alert.after_s} s after the last press`;
-      return line("li", strong(`${alert.severity}: ${alert.alertname} ${alert.where}`),
-        ` at ${clock(alert.at)}${after}. `, alert.summary);
+      const over = alert.over_at === null ? "" : ` Over at ${clock(alert.over_at)}.`;
+      const item = line("li", strong(`${alert.severity}: ${alert.alertname} ${alert.where}`),
+        ` at ${clock(alert.at)}${after}. `, alert.summary, over);
+      item.classList.toggle("demo-over", over !== "");
+      return item;
     }));
   }
 
