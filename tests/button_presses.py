@@ -22,7 +22,7 @@ import click
 from components.daemon import PROGRAM
 from components.inbox import fetch
 from components.ports import free_port
-from components.pressing import CAUSES, Press, Read, lift, press, wait_until_well
+from components.pressing import CAUSES, Press, Read, lift, press, wait_until_well, well_after
 from components.process import Bench, Running
 from psapwatch.demo.towns import COUNTIES, FIREWALLS, TOWNS
 from psapwatch.simulator.chance import Random, seeded
@@ -113,7 +113,7 @@ def main(
         for target, asked in presses:
             read = press(url, asked, LOOKED_FOR_S, hold_s=HOLD_S)
             assert lift(url) == 1, "the firewall stopped nothing"
-            read = read.then_well(wait_until_well(url))
+            read = well_after(url, read)
             found.append((target, asked, read))
             click.echo(line(asked, read))
         code = demo.end()

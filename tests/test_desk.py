@@ -84,6 +84,18 @@ def test_a_request_sent_again_into_the_end_of_a_block_is_no_packet_loss() -> Non
     assert [found.kind for found in desk.pools.findings() if found.kind == "first"] == []
 
 
+def test_old_connections_that_a_block_fails_are_no_stale_flows() -> None:
+    """What a known block does to connections that were there before is told with it."""
+    desk, heard = _desk()
+    old = Observation(Kind.CONNECTED, 0.0, {"reused": True})
+    _round(desk, WALL, sent(), _answer(0.02))
+    _round(desk, WALL + 15, *SILENT)
+    assert heard.told == [("open", "CallsBlocked", "firewall")]
+    for after_s in (30, 45):
+        _round(desk, WALL + after_s, old, *SILENT)
+    assert [found.kind for found in desk.pools.findings() if found.kind == "kept"] == []
+
+
 def test_requests_answered_only_when_sent_again_are_packet_loss() -> None:
     """Without a block the same answers say that packets are lost; no attempt need fail for that."""
     desk, heard = _desk()

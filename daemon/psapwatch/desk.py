@@ -311,12 +311,13 @@ class Desk:
         at = evidence.started_at
         leg, book = evidence.leg, self.casebook
         scopes = book.covering(path, leg) or book.ground.scopes_at(path, leg)
-        kind = kind_of(check, evidence)
-        self.pools.take(scopes, kind, path.key, at, failed=verdict.failed)
+        kind, in_block = kind_of(check, evidence), book.is_in_block(path)
+        if not (in_block and kind == "kept" and verdict.failed):  # a block fails old flows as well
+            self.pools.take(scopes, kind, path.key, at, failed=verdict.failed)
         if kind == "kept" and check.flow != "kept" and not verdict.failed:
             self.pools.take(scopes, "options", path.key, at, failed=False)  # well again, too
         answered = None if was_late else first_answered(evidence, verdict)
-        if answered is False and self.casebook.is_in_block(path):
+        if answered is False and in_block:
             answered = None  # it was sent into the block, and again into its end: no packet loss
         if answered is not None:
             self.pools.take(scopes, "first", path.key, at, failed=not answered)

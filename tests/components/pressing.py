@@ -77,10 +77,6 @@ class Read:
             return float("inf")
         return max(self.told_s, self.named_s)
 
-    def then_well(self, after_s: float) -> Read:
-        """The same, once all was well again."""
-        return replace(self, well_s=after_s)
-
 
 def ask(url: str) -> Any:
     """GET JSON from the demo."""
@@ -129,7 +125,7 @@ def press(url: str, button: Press, within_s: float, *, hold_s: float = 0.0) -> R
         now = time.monotonic() - pressed
         for each in new:
             if (each["severity"], each["alertname"], each["where"]) != button.told:
-                others.add(f"{each['severity']} {each['alertname']} {each['where']}")
+                others.add(_words(each))
             elif told_s is None:
                 told_s = now
         for each in incidents:
@@ -144,6 +140,14 @@ def press(url: str, button: Press, within_s: float, *, hold_s: float = 0.0) -> R
     return Read(told_s, named_s, cause, tuple(sorted(others)))
 
 
+def well_after(url: str, read: Read) -> Read:
+    """The same, once the lift has made all well again; what is told of its end came besides."""
+    before = {_key(each) for each in ask(f"{url}/demo/state")["told"]}
+    well_s = wait_until_well(url)
+    new = (each for each in ask(f"{url}/demo/state")["told"] if _key(each) not in before)
+    return replace(read, others=(*read.others, *map(_words, new)), well_s=well_s)
+
+
 def lift(url: str) -> int:
     """Let everything pass; returns how many rules had stopped something, or closed ports."""
     blocks = ask(f"{url}/demo/state")["blocks"]
@@ -153,3 +157,7 @@ def lift(url: str) -> int:
 
 def _key(told: Any) -> tuple[Any, ...]:
     return told["at"], told["alertname"], told["where"]
+
+
+def _words(told: Any) -> str:
+    return f"{told['severity']} {told['alertname']} {told['where']}"
