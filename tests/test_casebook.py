@@ -386,6 +386,13 @@ def test_options_that_all_die_while_calls_pass_are_a_ticket_only() -> None:
     assert [finding.loss for finding in pools.findings()] == [1.0]
     (opened,) = scene.book.review(standings, pools, now)
     assert (opened.incident.alertname, opened.incident.severity) == ("CallsDegraded", "ticket")
+    for key in scene.paths:  # they come back by and by
+        for failed in (False, True):
+            pools.take([("firewall", "fw-east")], "options", key, now, failed=failed)
+    assert [round(finding.loss, 1) for finding in pools.findings()] == [0.7]
+    assert "open" not in {
+        status for status, *_rest in _said(scene.book.review(standings, pools, now))
+    }
 
 
 def test_a_total_block_that_both_kinds_of_check_see_is_one_page() -> None:

@@ -314,6 +314,8 @@ def _gives_way(open_now: Incident, wanted: Wanted) -> bool:
     was, is_now = open_now.evidence.get("kind"), wanted.evidence.get("kind")
     if was in OURS_ALONE and is_now not in OURS_ALONE:
         return True
+    if was is None and is_now == "options":
+        return False  # all OPTIONS fail, or come back by and by: only calls make a page of it
     # severity is fixed when an incident opens: an escalation closes the ticket and opens the page
     samples = wanted.evidence.get("samples", ESCALATING_SAMPLES)
     is_sure = isinstance(samples, int) and samples >= ESCALATING_SAMPLES
