@@ -60,6 +60,18 @@ def psap(member: str, **changed: Any) -> Any:
             "Some calls are lost through fw-east",
         ),
         (
+            [
+                psap(
+                    "a",
+                    alertname="CallsDegraded",
+                    evidence={"outcomes": {"call": "pass", "options": "fail"}},
+                )
+            ],
+            GREEN,
+            "warn",
+            "Calls get through, but OPTIONS fail to a",
+        ),
+        (
             [about(alertname="ProberBlind"), about()],
             GREEN,
             "bad",

@@ -6,7 +6,7 @@ Pure functions of a ``View``. The page and the event stream show the same words.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Final, Literal
@@ -138,8 +138,10 @@ def headline(incidents: Sequence[Incident], states: Counter[str]) -> Headline:
     for incident in incidents:
         by_alert.setdefault(incident.alertname, []).append(incident)
     for alertname, level, words in _WORST_FIRST:
-        if alertname in by_alert:
-            return Headline(level, words.format(where=_where(by_alert[alertname])))
+        if found := by_alert.get(alertname):
+            is_options = alertname == "CallsDegraded" and all(map(_calls_pass, found))
+            said = _OPTIONS_FAIL if is_options else words
+            return Headline(level, said.format(where=_where(found)))
     known = states.total() - states["unknown"]
     if not known:
         return Headline("unknown", "Measuring: no verdict yet")
@@ -149,6 +151,15 @@ def headline(incidents: Sequence[Incident], states: Counter[str]) -> Headline:
     return Headline("good", "Calls get through")
 
 
+def _calls_pass(incident: Incident) -> bool:
+    """Whether what fails there is OPTIONS alone: all of them, and no call."""
+    rows = incident.evidence.get("outcomes")
+    if not isinstance(rows, Mapping) or "loss" in incident.evidence:
+        return False
+    return (rows.get("call"), rows.get("options")) == ("pass", "fail")
+
+
+_OPTIONS_FAIL: Final = "Calls get through, but OPTIONS fail {where}"
 _WORST_FIRST: Final[tuple[tuple[str, Level, str], ...]] = (
     ("ProberBlind", "bad", "CANNOT TELL: psapwatch does not trust its own measurements"),
     ("CallsBlocked", "bad", "CALLS BLOCKED {where}"),

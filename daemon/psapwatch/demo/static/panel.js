@@ -58,10 +58,10 @@
     at("demo-silence").hidden = told.length > 0;
     at("demo-told").replaceChildren(...told.map((alert) => {
       const after = alert.after_s === null ? "" : `, ${alert.after_s} s after the last press`;
-      const over = alert.over_at === null ? "" : ` Over at ${clock(alert.over_at)}.`;
+      const isOver = alert.over_at !== null; // then what it said is no news any more
       const item = line("li", strong(`${alert.severity}: ${alert.alertname} ${alert.where}`),
-        ` at ${clock(alert.at)}${after}. `, alert.summary, over);
-      item.classList.toggle("demo-over", over !== "");
+        ` at ${clock(alert.at)}${after}. `, isOver ? `Over at ${clock(alert.over_at)}.` : alert.summary);
+      item.classList.toggle("demo-over", isOver);
       return item;
     }));
   }
