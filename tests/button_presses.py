@@ -111,9 +111,13 @@ def main(
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         demo, url = start(Bench(Path(folder), stack))
         for target, asked in presses:
-            read = press(url, asked, LOOKED_FOR_S, hold_s=HOLD_S)
-            assert lift(url) == 1, "the firewall stopped nothing"
-            read = well_after(url, read)
+            try:
+                read = press(url, asked, LOOKED_FOR_S, hold_s=HOLD_S)
+                assert lift(url) == 1, "the firewall stopped nothing"
+                read = well_after(url, read)
+            except AssertionError as wrong:
+                click.echo(f"{asked}: {wrong}\n{demo.output}")
+                raise
             found.append((target, asked, read))
             click.echo(line(asked, read))
         code = demo.end()

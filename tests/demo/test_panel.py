@@ -117,3 +117,22 @@ def test_a_lab_that_finds_its_port_taken_says_so_and_leaves_nothing() -> None:
         assert (left.calls_here, left.calls_there) == (0, 0)
 
     asyncio.run(scene())
+
+
+def test_a_closed_port_that_another_program_took_does_not_keep_the_lab_from_closing() -> None:
+    """Its block cannot be lifted; everything else is stopped all the same."""
+
+    async def scene() -> None:
+        loop, lab = asyncio.get_running_loop(), Lab(FULL.rhythm)
+        await lab.open(Address("127.0.0.1", 0))
+        lab.block(Block("fw-east", "refuse", "ma-boston"))
+        way = next(way for town, way in lab.ground.towns.items() if town.id == "ma-boston")
+        taken = ("127.0.0.1", int(way.uri.rpartition(":")[2]))
+        transport, _ours = await loop.create_datagram_endpoint(
+            asyncio.DatagramProtocol, local_addr=taken
+        )
+        left = await lab.close()
+        transport.close()
+        assert (left.calls_here, left.calls_there) == (0, 0)
+
+    asyncio.run(scene())
