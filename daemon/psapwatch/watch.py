@@ -197,10 +197,9 @@ class Watch:
             await asyncio.sleep(permit.wait_s + 0.001)
 
     async def _once(self, turn: Turn) -> None:
-        """One scheduled attempt, and the confirm burst when it is the first to fail."""
+        """One scheduled attempt, and when it is the first to fail the burst on new connections."""
         evidence, verdict = await self._attempt(turn)
         if verdict.failed and not turn.check.is_call and is_on_old_connection(evidence):
-            # a new one tells how the path is
             evidence, verdict = await self._attempt(turn, is_first=True)
         if not verdict.failed or not self.confirm:
             return
@@ -217,7 +216,7 @@ class Watch:
                 await asyncio.sleep(wait_s)
                 if not self._is_open(turn):
                     break
-                await self._attempt(turn, is_first=True)  # an old connection would tell nothing
+                await self._attempt(turn, is_first=True)
         finally:
             self._bursts[firewall] -= 1
 
