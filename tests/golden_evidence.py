@@ -70,6 +70,7 @@ SOURCES: Final[dict[Cause, str | Played | Enacted]] = {
     Cause.CONNECTION_REFUSED: "s27-one-psap-stopped",
     Cause.FINAL_RESPONSE_LOST: Played(SCRIPTS["trying_then_silence"]),
     Cause.TEARDOWN_BLOCKED: Enacted("s23-bye-dropped"),
+    Cause.ACK_LOST: "s23-ack-dropped",
     Cause.NAME_RESOLUTION: Enacted("intrado-2020"),
     Cause.TLS_FAILURE: Enacted("tls-handshake-refused"),
     Cause.TLS_CERTIFICATE: Enacted("s34-certificate-expired"),
