@@ -32,7 +32,6 @@ NO_SCENARIO_ENDS_IN: Final[dict[Cause, str]] = {
     Cause.TLS_FAILURE: "test_diagnosis.py",
     Cause.MALFORMED_RESPONSE: "simulator/test_every_row.py",
     Cause.TEST_CALL_REFUSED: "simulator/test_every_row.py",
-    Cause.UNKNOWN: "test_case.py",
 }
 """Causes that open no incident of their own: the test that drives an attempt to each."""
 
