@@ -99,14 +99,15 @@ def wanted_names(
     That is a page: callers that come anew find nobody. ``known`` are the domains that it was said
     of already: who is inside of one is no news, and it goes on as long as a tenth is unresolved.
     """
+    everybody = (leg for legs in standings.values() for leg in legs.values())
+    if not any(leg.cause is Cause.NAME_RESOLUTION for leg in everybody):
+        return []  # several times a second, over thousands of paths
     found: dict[str, Standing] = {}
     for run in ground.rows:
         legs = standings.get(run.of_check)
         if legs and run.of_kind[1] == "options" and not ground.is_ours(run.path.key):
             found[run.path.key] = max(legs.values(), key=lambda leg: leg.last_at)
     unresolved = {key: leg for key, leg in found.items() if leg.cause is Cause.NAME_RESOLUTION}
-    if not unresolved:
-        return []
     members = [
         Member(
             key,
