@@ -507,3 +507,44 @@ def test_what_is_dead_behind_one_firewall_of_two_is_lost_redundancy(is_both: boo
 
 def _county(scene: Scene, key: str) -> str:
     return dict(scene.paths[key].psap.attributes)["county"]
+
+
+def test_a_clock_stepped_back_hides_no_failure_that_comes_after() -> None:
+    """What a closed incident explained ends with it, though its moments now lie ahead."""
+    scene = Scene()
+    scene.block()
+    scene.review()
+    scene.lift()
+    scene.review()
+    assert _said(scene.review(CLEAN_S)) == [("closed", "CallsBlocked", "firewall", "fw-east")]
+    scene.now -= 600.0
+    scene.review()
+    scene.block("p07/fw-east")
+    assert _said(scene.review(6.0)) == [("open", "CallsBlocked", "psap", "p07")]
+
+
+def test_a_clock_stepped_back_in_the_clean_minutes_lets_them_begin_anew() -> None:
+    """An incident is not kept open until the clock is where it was."""
+    scene = Scene()
+    scene.block()
+    scene.review()
+    scene.lift()
+    scene.review()
+    scene.now -= 600.0
+    scene.review()
+    assert _said(scene.review(CLEAN_S)) == [("closed", "CallsBlocked", "firewall", "fw-east")]
+
+
+def test_a_proof_from_before_the_clock_was_stepped_back_clears_no_failure_of_now() -> None:
+    """A domain that was proved well at a moment that lies ahead may be sick again now."""
+    scene = Scene()
+    (scopes,) = {scene.book.ground.scopes["p00/fw-east"]}
+    for nth in range(12):
+        scene.pools.take(scopes, "options", "p00/fw-east", scene.now + nth, failed=nth < 6)
+    assert scene.pools.well_at(("firewall", "fw-east"), "options") > scene.now
+    scene.now -= 600.0
+    scene.block()
+    scene.review()
+    scene.review()
+    (incident,) = scene.book.open
+    assert (len(incident.affected), incident.changes) == (40, 0), "it goes on"

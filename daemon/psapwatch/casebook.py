@@ -162,6 +162,7 @@ class Casebook:
     ) -> list[Notice]:
         """Compare standings and pools with the open incidents and return what to tell."""
         ground = self.ground
+        self._forget_what_lies_ahead(now)
         look = look_at(ground, standings, now, muted, self.is_covered)
         notices: list[Notice] = []
         variants = [
@@ -191,6 +192,12 @@ class Casebook:
         """Paths whose failure an open incident tells: nothing about it is open any more."""
         found = (each.incident for each in self._open.values())
         return {key for each in found if each.alertname in _FOLLOWED for key in each.affected}
+
+    def _forget_what_lies_ahead(self, now: float) -> None:
+        """A clock that was stepped back neither explains a failure of now nor keeps one open."""
+        self._over = {scope: at for scope, at in self._over.items() if at <= now}
+        for known in self._open.values():
+            known.last_sick_at = min(known.last_sick_at, now)
 
     def _want(self, wanted: Wanted, look: Look) -> list[Notice]:
         """Open what is not open yet; a bigger incident takes the smaller ones in."""

@@ -67,7 +67,8 @@ def members_now(
         if key not in inside or kind not in kinds:
             continue
         # what seems to lie ahead was seen before the clock was stepped back
-        is_recent = pools.well_at(scope, kind) <= standing.last_at <= look.now
+        is_proved_since = standing.last_at < pools.well_at(scope, kind) <= look.now
+        is_recent = standing.last_at <= look.now and not is_proved_since
         is_failing_now = standing.last_failed and is_recent
         if standing.is_failing and (is_small or is_failing_now):
             failing.add(key)
