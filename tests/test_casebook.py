@@ -548,3 +548,19 @@ def test_a_proof_from_before_the_clock_was_stepped_back_clears_no_failure_of_now
     scene.review()
     (incident,) = scene.book.open
     assert (len(incident.affected), incident.changes) == (40, 0), "it goes on"
+
+
+def test_a_stale_failure_opens_no_second_incident_after_the_first_has_closed() -> None:
+    """However short "clean" is: what failed before the domain was proved well is explained."""
+    scene = Scene()
+    scene.block()
+    scene.review()
+    stale = {(key, OPTIONS.name): {"leg": scene._standing(key)} for key in scene.paths}
+    scene.lift()
+    scene.review()
+    assert _said(scene.review(CLEAN_S)) == [("closed", "CallsBlocked", "firewall", "fw-east")]
+    fresh = {
+        of: {"leg": replace(legs["leg"], failing_since=scene.now - 10.0)}
+        for of, legs in stale.items()
+    }
+    assert _said(scene.book.review(fresh, Pools(), scene.now)) == []

@@ -103,3 +103,13 @@ def test_requests_answered_only_when_sent_again_are_packet_loss() -> None:
         _round(desk, WALL + after_s, sent(), sent(0.5, 2), _answer(0.51))
     assert {found.kind for found in desk.pools.findings()} == {"first"}
     assert heard.told == [("open", "CallsDegraded", "firewall")]
+
+
+def test_packets_lost_for_three_seconds_are_a_failover_and_no_loss() -> None:
+    """All came when they were sent again: what lasts is told, a gap is not."""
+    desk, heard = _desk()
+    for after_s in (0.0, 1.0, 2.0):
+        _round(desk, WALL + after_s, sent(), sent(0.5, 2), _answer(0.51))
+    for after_s in range(15, 60, 15):
+        _round(desk, WALL + after_s, sent(), _answer(0.02))
+    assert heard.told == []

@@ -163,7 +163,7 @@ class Casebook:
         """Compare standings and pools with the open incidents and return what to tell."""
         ground = self.ground
         self._forget_what_lies_ahead(now)
-        look = look_at(ground, standings, now, muted, self.is_covered)
+        look = look_at(ground, standings, now, muted, self.is_explained)
         notices: list[Notice] = []
         variants = [
             *wanted_variants(ground, standings, now),

@@ -44,7 +44,7 @@ class Member:
     last_at: float
     is_failing: bool
     is_explained: bool = False
-    """An open incident of a bigger scope explains its failure already."""
+    """An incident of a bigger scope explains its failure, also one that is closed by now."""
 
 
 @dataclass(frozen=True, slots=True)

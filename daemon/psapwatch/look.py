@@ -109,7 +109,11 @@ def standing_kind(check: Check) -> StandingKind:
 
 
 def look_at(
-    ground: Ground, standings: Standings, now: float, muted: Muted, is_covered: Muted
+    ground: Ground,
+    standings: Standings,
+    now: float,
+    muted: Muted,
+    is_explained: Callable[[Path, float], bool],
 ) -> Look:
     """Reduce the standings to what a review needs; failing paths that are muted do not count."""
     best: dict[tuple[str, str], Standing] = {}
@@ -141,7 +145,7 @@ def look_at(
                     leg.failing_since,
                     leg.last_at,
                     is_failing,
-                    is_failing and is_covered(path),
+                    is_failing and is_explained(path, leg.last_at),
                 )
             )
     if named:  # what fails under a window says nothing, whatever it was asked

@@ -41,6 +41,9 @@ PAGE_PACKET_LOSS: Final = 0.20
 TICKET_PACKET_LOSS: Final = 0.05
 """Shares of packets lost each way, from which first-transmission loss is told."""
 
+GAP_S: Final = 10.0
+"""First transmissions that are lost within less are a failover's gap: what was sent again came."""
+
 _HEALTHY: Final[dict[SampleKind, float]] = {
     "call": 0.005,
     "options": 0.005,
@@ -85,6 +88,8 @@ class Pool:
     is_sick: bool = False
     health: float = 0.0
     sick_loss: float = 0.0
+    failed_at: float = 0.0
+    """When the last attempt that failed began."""
     well_at: float = 0.0
     """When the attempt began that proved the domain well again; 0 before that."""
 
@@ -106,6 +111,7 @@ class Pool:
                 self.since = at
             self.samples += 1
             self.failures += failed
+            self.failed_at = at if failed else self.failed_at
             if failed and len(self.paths) < FAILED_MAX:
                 self.paths.add(path)
         if self.is_sick:
@@ -122,6 +128,11 @@ class Pool:
     def loss(self) -> float:
         """The share that failed since the rise began."""
         return self.failures / self.samples if self.samples else 0.0
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether packets were lost for a moment only, and nothing but packets."""
+        return self.kind == "first" and self.failed_at - self.since < GAP_S
 
     def _heal(self, at: float, *, failed: bool) -> None:
         """The same test the other way round: recovery is as sure as onset."""
@@ -229,7 +240,7 @@ class Pools:
             sick = [
                 (scope, pool)
                 for (of_kind, scope), pool in self.pools.items()
-                if of_kind == kind and pool.is_sick
+                if of_kind == kind and pool.is_sick and not pool.is_gap
             ]
             if not sick:
                 continue

@@ -47,7 +47,7 @@ PACE: Final = 40.0
 """So much more often a check runs, but not before the one before has been given up."""
 VALUES_MAX: Final = 4
 """Of an attribute: six PSAPs share each, which is enough to be blamed."""
-CLEAN_S: Final = 5.0
+CLEAN_S: Final = 8.0
 """In place of five minutes; the only thing that is hurried but the pace."""
 
 GREEN_WITHIN_S: Final = 60.0
