@@ -75,7 +75,7 @@ def shares_of(pools: Pools) -> dict[Scope, float]:
     """The share that each sick domain loses, by that kind of attempt which loses least."""
     found: dict[Scope, float] = {}
     for finding in pools.findings():
-        if finding.kind in ("call", "options"):
+        if finding.kind in ("call", "options") and finding.failures:
             found[finding.scope] = min(finding.loss, found.get(finding.scope, 1.0))
     return found
 
