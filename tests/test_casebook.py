@@ -439,6 +439,45 @@ def test_a_failure_that_a_closed_incident_explained_is_not_told_anew() -> None:
     assert _said(review(scene.now)) == [("open", "CallsBlocked", "psap", "p07")]
 
 
+@pytest.mark.parametrize("proved", [True, False])
+def test_a_path_not_called_since_its_domain_was_proved_well_is_untested(proved: bool) -> None:
+    """All paths prove together that a firewall is well; each alone is called every five minutes."""
+    scene, pools = Scene(checks=(CALLS,)), Pools()
+    scopes = next(iter(scene.book.ground.scopes.values()))
+
+    def review(now: float, last_at: float) -> list[Notice]:
+        leg = Standing(
+            State.DOWN, 2, 0, 1_000.0, 990.0, last_at, last_failed=True, cause=scene.cause, why="x"
+        )
+        standings = {(key, CALLS.name): {"leg": leg} for key in scene.paths}
+        return scene.book.review(standings, pools, now)
+
+    for nth in range(6):
+        pools.take(scopes, "call", f"p{nth}", 1_000.0 + nth, failed=True)
+    assert _said(review(1_010.0, 1_009.0)) == [("open", "CallsBlocked", "firewall", "fw-east")]
+    for nth in range(6 * proved):
+        pools.take(scopes, "call", f"p{nth}", 1_060.0 + nth, failed=False)
+    review(1_070.0, 1_050.0)
+    closed = _said(review(1_071.0 + CLEAN_S, 1_050.0))
+    assert closed == [("closed", "CallsBlocked", "firewall", "fw-east")] * proved
+
+
+def test_what_was_seen_before_the_clock_was_stepped_back_keeps_nothing_open() -> None:
+    """A failure that seems to lie ahead is none of now; the next attempts tell."""
+    scene = Scene()
+    scene.block()
+    scene.review()
+    down, pools = scene.down, Pools()
+    ahead = {key: replace(scene._standing(key), last_at=scene.now) for key in down}
+    now = scene.now - 600.0
+    standings = {(key, OPTIONS.name): {"leg": leg} for key, leg in ahead.items()}
+    assert _said(scene.book.review(standings, pools, now)) == [
+        ("changed", "CallsBlocked", "firewall", "fw-east")
+    ]
+    scene.book.review(standings, pools, now + 700.0)
+    assert [incident.changes for incident in scene.book.open] == [2], "met again, and failing now"
+
+
 def test_three_failed_calls_in_a_row_are_no_block_where_half_is_lost() -> None:
     """Bad luck that comes once in eight times is not told; one in a million is."""
     assert is_chance(0.5, 3)
@@ -494,6 +533,21 @@ def test_a_clock_stepped_back_in_the_clean_minutes_lets_them_begin_anew() -> Non
     scene.now -= 600.0
     scene.review()
     assert _said(scene.review(CLEAN_S)) == [("closed", "CallsBlocked", "firewall", "fw-east")]
+
+
+def test_a_proof_from_before_the_clock_was_stepped_back_clears_no_failure_of_now() -> None:
+    """A domain that was proved well at a moment that lies ahead may be sick again now."""
+    scene = Scene()
+    (scopes,) = {scene.book.ground.scopes["p00/fw-east"]}
+    for nth in range(12):
+        scene.pools.take(scopes, "options", "p00/fw-east", scene.now + nth, failed=nth < 6)
+    assert scene.pools.well_at(("firewall", "fw-east"), "options") > scene.now
+    scene.now -= 600.0
+    scene.block()
+    scene.review()
+    scene.review()
+    (incident,) = scene.book.open
+    assert (len(incident.affected), incident.changes) == (40, 0), "it goes on"
 
 
 def test_a_stale_failure_opens_no_second_incident_after_the_first_has_closed() -> None:

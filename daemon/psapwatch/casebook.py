@@ -272,7 +272,7 @@ class Casebook:
         incident = known.incident
         if incident.alertname not in _FOLLOWED:
             return []
-        failing, passing, untested = members_now(self.ground, incident, look)
+        failing, passing, untested = members_now(self.ground, incident, look, pools)
         changed = incident
         is_sick = is_asked or pools.is_sick((incident.scope, incident.member), kinds_of(incident))
         if incident.alertname != "CallsDegraded" or "loss" not in incident.evidence:

@@ -22,7 +22,7 @@ from psapwatch.battery import (
 from psapwatch.detection import Standing
 from psapwatch.incident import Incident
 from psapwatch.look import Ground, Look, held_by, other_family_passes
-from psapwatch.pooled import NEW_FLOWS, SampleKind
+from psapwatch.pooled import NEW_FLOWS, Pools, SampleKind
 from psapwatch.verdict import Cause, Outcome
 from psapwatch.wording import summary_of
 
@@ -41,8 +41,15 @@ def kinds_of(incident: Incident) -> tuple[SampleKind, ...]:
     return ("kept",) if incident.evidence.get("kind") == "kept" else NEW_FLOWS
 
 
-def members_now(ground: Ground, incident: Incident, look: Look) -> tuple[Keys, Keys, Keys]:
-    """Failing, passing and untested path keys of an incident's domain, as they stand now."""
+def members_now(
+    ground: Ground, incident: Incident, look: Look, pools: Pools
+) -> tuple[Keys, Keys, Keys]:
+    """Failing, passing and untested path keys of an incident's domain, as they stand now.
+
+    Of a bigger domain a path that passed last is on its way up, and one that failed last before the
+    domain was proved well is untested: its paths prove that together, where each alone, called
+    every five minutes, would take a quarter of an hour.
+    """
     inside = inside_of(ground, incident, look)
     if incident.scope == "family" and incident.member in look.families:
         fails = look.families[incident.member]
@@ -53,12 +60,17 @@ def members_now(ground: Ground, incident: Incident, look: Look) -> tuple[Keys, K
         )
     kinds = kinds_of(incident)
     since = incident.first_failure_at
+    is_small, scope = incident.scope in SMALL, (incident.scope, incident.member)
     failing: set[str] = set()
     passing: set[str] = set()
     for (key, kind), standing in look.best.items():
         if key not in inside or kind not in kinds:
             continue
-        if standing.is_failing:
+        # what seems to lie ahead was seen before the clock was stepped back
+        is_proved_since = standing.last_at < pools.well_at(scope, kind) <= look.now
+        is_recent = standing.last_at <= look.now and not is_proved_since
+        is_failing_now = standing.last_failed and is_recent
+        if standing.is_failing and (is_small or is_failing_now):
             failing.add(key)
         elif standing.last_at > since:
             passing.add(key)

@@ -44,7 +44,8 @@ class Member:
     last_at: float
     is_failing: bool
     is_explained: bool = False
-    """An incident of a bigger scope explains its failure, also one that is closed by now."""
+    """Its failure is no news: a bigger incident explains it, also one that is closed by now, or
+    its last attempt passed and it is on its way up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ def look_at(
                     leg.failing_since,
                     leg.last_at,
                     is_failing,
-                    is_failing and is_explained(path, leg.last_at),
+                    is_failing and (not leg.last_failed or is_explained(path, leg.last_at)),
                 )
             )
     if named:  # what fails under a window says nothing, whatever it was asked

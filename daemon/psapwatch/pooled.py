@@ -90,6 +90,8 @@ class Pool:
     sick_loss: float = 0.0
     failed_at: float = 0.0
     """When the last attempt that failed began."""
+    well_at: float = 0.0
+    """When the attempt began that proved the domain well again; 0 before that."""
 
     def take(self, path: str, at: float, *, failed: bool) -> None:
         """Take one sample of an attempt on ``path`` that began at ``at``."""
@@ -113,7 +115,7 @@ class Pool:
             if failed and len(self.paths) < FAILED_MAX:
                 self.paths.add(path)
         if self.is_sick:
-            self._heal(failed=failed)
+            self._heal(at, failed=failed)
         elif highest >= THRESHOLD:
             self.is_sick, self.health, self.sick_loss = True, 0.0, self.loss
 
@@ -132,7 +134,7 @@ class Pool:
         """Whether packets were lost for a moment only, and nothing but packets."""
         return self.kind == "first" and self.failed_at - self.since < GAP_S
 
-    def _heal(self, *, failed: bool) -> None:
+    def _heal(self, at: float, *, failed: bool) -> None:
         """The same test the other way round: recovery is as sure as onset."""
         healthy = _HEALTHY[self.kind]
         sick = max(self.sick_loss, _LOSSES[self.kind][0])
@@ -141,6 +143,7 @@ class Pool:
         self.health = max(0.0, self.health + math.log(ratio))
         if self.health >= RECOVERED:
             self.reset()
+            self.well_at = at
 
     def reset(self) -> None:
         """Begin anew, healthy."""
@@ -269,6 +272,11 @@ class Pools:
             for kind in ("call", "options")
             if (pool := self.pools.get((kind, scope))) is not None
         )
+
+    def well_at(self, scope: Scope, kind: SampleKind) -> float:
+        """When a domain was proved well again, Unix seconds; 0 where it never had to be."""
+        pool = self.pools.get((kind, scope))
+        return pool.well_at if pool is not None else 0.0
 
     def is_sick(self, scope: Scope, kinds: Iterable[SampleKind] = NEW_FLOWS) -> bool:
         """Whether any of these kinds of sample says that the domain loses a part."""
