@@ -7,7 +7,7 @@ The real ports are in ``net.system``; the simulated ones in ``simulator``. The d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from psapwatch.endpoint import Address, FlowKind, Source, Tls, TransportName
@@ -77,8 +77,8 @@ class Road:
     flow: FlowKind = "fresh"
     """``fresh``: a new 5-tuple for UDP; a reused connection at most 5 min old for streams.
     ``kept``: one long-lived flow shared by all that ask for the same road."""
-    begins: bool = False
-    """Reuses no connection and begins one, which those who ask later share."""
+    begins: bool = field(default=False, compare=False)
+    """Reuses no connection and begins one, which those who ask later share: the same road."""
     ttl: int = 0
     """How many IP hops a fresh datagram flow's packets may take; 0: the system's own number."""
 

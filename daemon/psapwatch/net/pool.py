@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket  # noqa: TID251 - the real adapter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from psapwatch.endpoint import Address, Source
@@ -48,8 +47,8 @@ class Pool:
         """Lease the road's flow for one Call-ID; opens it when there is none that may be shared."""
         now = asyncio.get_running_loop().time()
         self._sweep(now)
-        key = (replace(road, begins=False), local_port)
-        carrier = self._reusable(key, now, begins=road.begins) or self._opened(key, listener, now)
+        key = (road, local_port)
+        carrier = self._reusable(key, now) or self._opened(key, listener, now)
         if carrier is None:
             return None
         if isinstance(carrier, Connection):
@@ -81,11 +80,11 @@ class Pool:
         for carrier in list(self._all):
             carrier.close()
 
-    def _reusable(self, key: _Key, now: float, *, begins: bool) -> _Carrier | None:
+    def _reusable(self, key: _Key, now: float) -> _Carrier | None:
         carrier = self._current.get(key)
         if not isinstance(carrier, Connection):
             return carrier
-        is_old = begins or now - carrier.began_at >= REUSE_MAX_S
+        is_old = key[0].begins or now - carrier.began_at >= REUSE_MAX_S
         if carrier.is_retired or (is_old and not carrier.is_kept):
             self._retire(key)
             return None

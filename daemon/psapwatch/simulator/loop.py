@@ -156,40 +156,46 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return _Task(next(self._numbers), coro, loop=self, **more)
 
     def _run_once(self) -> None:
-        """Run what is ready; when nothing is, move the clock to the next timer.
+        """Run what is ready, turn after turn, until told to stop; ``run_forever`` calls it.
+
+        When nothing is ready the clock moves to the next timer.
 
         Raises:
             Stuck: no timer and nothing ready, or time has ceased to pass.
         """
         ready, agenda = self._ready, self._scheduled
-        if ready or self._stopping:
-            self._still += 1
-            if self._still > TURNS_AT_ONE_MOMENT_MAX:
-                self._still = 0  # what is cancelled now needs a few turns to end
-                message = f"time stands still at {self._now:.6f} s: callbacks beget callbacks"
-                raise Stuck(message)
-        else:
-            self._jump(agenda)
-        end = self._now + TICK_S
-        while agenda and agenda[0][0] < end:
-            timer = heappop(agenda)[2]
-            timer.on_agenda = False
-            if timer.is_off:
-                self.cancelled_timers -= 1
+        while True:
+            if ready or self._stopping:
+                self._still += 1
+                if self._still > TURNS_AT_ONE_MOMENT_MAX:
+                    self._still = 0  # what is cancelled now needs a few turns to end
+                    message = f"time stands still at {self._now:.6f} s: callbacks beget callbacks"
+                    raise Stuck(message)
             else:
-                ready.append(timer)
-        for _nth in range(len(ready)):
-            timer = ready.popleft()
-            if not timer.is_off:
-                try:
-                    timer.scope.run(timer.action, *timer.inputs)  # type: ignore[arg-type]
-                except Exception as error:  # noqa: BLE001 - as asyncio's own loop does
-                    told = {"message": f"Exception in callback {timer!r}", "exception": error}
-                    self.call_exception_handler({**told, "handle": timer})
+                self._jump(agenda)
+            end = self._now + TICK_S
+            while agenda and agenda[0][0] < end:
+                timer = heappop(agenda)[2]
+                timer.on_agenda = False
+                if timer.is_off:
+                    self.cancelled_timers -= 1
+                else:
+                    ready.append(timer)
+            for _nth in range(len(ready)):
+                timer = ready.popleft()
+                if not timer.is_off:
+                    try:
+                        timer.scope.run(timer.action, *timer.inputs)  # type: ignore[arg-type]
+                    except Exception as error:  # noqa: BLE001 - as asyncio's own loop does
+                        told = {"message": f"Exception in callback {timer!r}", "exception": error}
+                        self.call_exception_handler({**told, "handle": timer})
+            if self._stopping:
+                return
 
     def _jump(self, agenda: list[_Entry]) -> None:
         """Move the clock to the next timer that is not cancelled."""
-        if self.cancelled_timers > max(CANCELLED_MIN, len(agenda) // 2):
+        cancelled = self.cancelled_timers
+        if cancelled > CANCELLED_MIN and cancelled > len(agenda) // 2:
             agenda[:] = [entry for entry in agenda if not entry[2].is_off]
             heapify(agenda)
             self.cancelled_timers = 0

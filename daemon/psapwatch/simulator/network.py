@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from psapwatch.endpoint import Address, PortRange, Source, TransportName
@@ -163,8 +162,7 @@ class SimulatedNetwork(Carriage):
         """As ``world.Network.open``."""
         reliable = road.transport != "udp"
         shares = reliable or road.flow == "kept"
-        begins, road = road.begins, replace(road, begins=False)
-        carrier = self._reusable(road, local_port, begins=begins) if shares else None
+        carrier = self._reusable(road, local_port) if shares else None
         fresh = carrier is None
         if carrier is None:
             carrier = self._opened(road, local_port, listener)
@@ -220,13 +218,11 @@ class SimulatedNetwork(Carriage):
             if shared is carrier:
                 del self._shared[key]
 
-    def _reusable(
-        self, road: Road, local_port: int, *, begins: bool
-    ) -> _Socket | SimulatedConnection | None:
+    def _reusable(self, road: Road, local_port: int) -> _Socket | SimulatedConnection | None:
         carrier = self._shared.get((road, local_port))
         if isinstance(carrier, SimulatedConnection):
             age_s = asyncio.get_running_loop().time() - carrier.began_at
-            is_old = begins or age_s >= REUSE_MAX_S
+            is_old = road.begins or age_s >= REUSE_MAX_S
             if carrier.is_retired or (is_old and not carrier.is_kept):
                 self._retire((road, local_port))
                 return None

@@ -217,11 +217,12 @@ class Buffer:
         log.error("attempt_unwritable", attempt_id=attempt_id, error=repr(fault))
 
     def _flush(self) -> None:
-        if not self._posted and (self or self._due):
+        rows = len(self)
+        if not self._posted and (rows or self._due):
             self._posted = True
             flush = Flush(self)
             self._run.post(flush, flush.committed)
-        if len(self) % HURRY_ROWS == HURRY_ROWS - 1:
+        if rows % HURRY_ROWS == HURRY_ROWS - 1:
             self._run.hurry()
 
     def _keep_pass(self, series: Series) -> None:

@@ -59,7 +59,9 @@ def redact(octets: bytes) -> bytes:
 
 def redact_transcript(transcript: Iterable[Packet]) -> tuple[Packet, ...]:
     """Return the packets, each one redacted."""
-    return tuple(replace(packet, octets=redact(packet.octets)) for packet in transcript)
+    return tuple(
+        [Packet(each.at_s, each.way, each.peer, redact(each.octets)) for each in transcript]
+    )
 
 
 def redacted(evidence: Evidence) -> Evidence:
