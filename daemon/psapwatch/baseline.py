@@ -65,14 +65,15 @@ class Answerer:
     @classmethod
     def of(cls, evidence: Evidence, final: Observation) -> Answerer:
         """Read it from an attempt and the final response that came in time."""
-        contact = _CONTACT_HOST.search(str(final.get("contact") or ""))
+        said = final.facts.get
+        contact = _CONTACT_HOST.search(str(said("contact") or ""))
         shown = evidence.last(Kind.TLS_UP)
         return cls(
-            server=str(final.get("server") or ""),
+            server=str(said("server") or ""),
             contact=contact[1].lower() if contact else "",
-            source="" if final.get("from_peer", True) else str(final.get("source") or ""),
+            source="" if final.get("from_peer", True) else str(said("source") or ""),
             certificate=str(shown.get("fingerprint") or "") if shown else "",
-            to_tag=len(str(final.get("to_tag") or "")),
+            to_tag=len(str(said("to_tag") or "")),
         )
 
     def differs(self, usual: Answerer) -> tuple[Difference, ...]:

@@ -33,6 +33,8 @@ class Case:
     """The newest evidence of each row; empty where one attempt stands alone."""
     final: Observation | None = field(init=False)
     """The last final response that came in time; half of the rules ask for it."""
+    answerer: Answerer | None = field(init=False)
+    """Who gave it."""
 
     def __post_init__(self) -> None:
         found = None
@@ -41,13 +43,14 @@ class Case:
             on_time = not seen["late"]
             if isinstance(code, int) and code >= 200 and on_time and not _is_cancelled(seen, found):
                 found = seen
+        answerer = None if found is None else Answerer.of(self.evidence, found)
         object.__setattr__(self, "final", found)
+        object.__setattr__(self, "answerer", answerer)
 
     @property
     def stranger(self) -> str:
         """In what the answer differs from that of the usual answerer; "" if it does not."""
-        final = self.final
-        return "" if final is None else self.baseline.stranger(Answerer.of(self.evidence, final))
+        return "" if self.answerer is None else self.baseline.stranger(self.answerer)
 
     @property
     def own_row(self) -> Row:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from psapwatch.baseline import NOTHING_KNOWN, Answerer, Baseline, of_walk
+from psapwatch.baseline import NOTHING_KNOWN, Baseline, of_walk
 from psapwatch.battery import Result, Row, is_variant, outcome_of
 from psapwatch.case import Case
 from psapwatch.casebook import Casebook
@@ -31,6 +31,8 @@ from psapwatch.walks import Walk
 
 REVIEW_EVERY_S: Final = 1.0
 """How often open incidents are looked at when no new attempt has failed."""
+
+_UNTRIED: Final = Standing()
 
 Excuse = Callable[[Evidence, Verdict], Verdict]
 Key = tuple[str, str]
@@ -212,18 +214,22 @@ class Desk:
 
     def tick(self, wall: float) -> None:
         """Review the incidents if anything may have changed."""
-        if self.sight.is_pending(wall):
-            return  # whether we see at all is known in a moment
-        is_watched = bool(self._failing) or self.pools.is_any_sick or self.casebook.is_open
-        due = is_watched and wall - self._reviewed_at >= REVIEW_EVERY_S
-        if not (self._dirty or due or wall < self._reviewed_at):
-            return
+        if not (self._dirty or self._is_due(wall)) or self.sight.is_pending(wall):
+            return  # nothing has changed, or whether we see at all is known in a moment
         self._dirty, self._reviewed_at = False, wall
         notices = self.casebook.review(self.standings(), self.pools, wall, muted=self._muted)
         self._tell(notices)
         inside = partial(inside_of, self.casebook.ground)
         for incident_id, case in self._exhibits.news(self.casebook.open, inside):
             self._recorder.case(incident_id, case)
+
+    def _is_due(self, wall: float) -> bool:
+        """Whether what is watched was not looked at for a while, or the clock was stepped back."""
+        ago_s = wall - self._reviewed_at
+        if 0.0 <= ago_s < REVIEW_EVERY_S:
+            return False
+        is_watched = bool(self._failing) or self.casebook.is_open or self.pools.is_any_sick
+        return is_watched or ago_s < 0.0
 
     def is_suspicious(self, path: Path) -> bool:
         """Whether more samples would decide if this path's firewall loses calls."""
@@ -265,7 +271,7 @@ class Desk:
         *,
         was_late: bool,
     ) -> None:
-        before = seen.legs.get(evidence.leg, Standing())
+        before = seen.legs.get(evidence.leg, _UNTRIED)
         self._pool(path, check, evidence, verdict, before, was_late=was_late)
         if verdict.failed and not check.is_call and is_on_old_connection(evidence):
             self._dirty = True
@@ -324,10 +330,10 @@ class Desk:
 
     def _learn(self, path: Path, check: Check, seen: _Seen, case: Case, verdict: Verdict) -> None:
         """Keep who usually answers; what failed or may be our own fault teaches nothing."""
-        final, before = case.final, seen.baseline
-        if final is None or not verdict.passed:
+        final, answerer, before = case.final, case.answerer, seen.baseline
+        if final is None or answerer is None or not verdict.passed:
             return
-        seen.baseline = before.learn(Answerer.of(case.evidence, final), int(final["code"] or 0))
+        seen.baseline = before.learn(answerer, int(final["code"] or 0))
         seen.baseline = seen.baseline.walking(case.evidence)
         if seen.baseline is not before and seen.baseline.is_worth_keeping(before):
             wall = case.evidence.started_at

@@ -8,6 +8,7 @@ the rows of the case's battery tell what kind of silence, by the signatures of `
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from psapwatch import call_findings
@@ -31,6 +32,9 @@ REPEATS_ACK_LOST: Final = 2
 """2xx repeated this often after our ACK, which each of them brings again: it does not arrive
 (13.3.1.4). More do not fit into a call of two seconds."""
 
+
+SEEN_KEPT: Final = 256
+"""Sets of kinds whose rules are remembered: attempts see the same few again and again."""
 
 Rule = Callable[[Case], Finding | None]
 
@@ -57,15 +61,20 @@ def rows_of(case: Case) -> dict[Row, Outcome]:
 
 def _of_attempt(case: Case) -> Verdict:
     """What the failing attempt says by itself."""
-    seen = {each.kind for each in case.evidence.observations}
-    for speaks_of, rule in RULES:
-        finding = rule(case) if speaks_of is None or speaks_of in seen else None
+    for rule in _asked(frozenset([each.kind for each in case.evidence.observations])):
+        finding = rule(case)
         if finding is not None:
             outcome, cause, plane, why = finding
             return Verdict(outcome, cause, plane, why)
     return Verdict(
         Outcome.INCONCLUSIVE, Cause.UNKNOWN, Plane.SELF, "nothing was seen that any rule explains"
     )
+
+
+@lru_cache(maxsize=SEEN_KEPT)
+def _asked(seen: frozenset[Kind]) -> tuple[Rule, ...]:
+    """The rules that may find something where these kinds of observation were made, in order."""
+    return tuple(rule for speaks_of, rule in RULES if speaks_of is None or speaks_of in seen)
 
 
 def _our_fault(case: Case) -> Finding | None:

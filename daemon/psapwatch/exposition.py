@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -31,6 +31,15 @@ EXEMPLAR_CHARACTERS_MAX: Final = 100
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+class Mark(NamedTuple):
+    """What becomes an exemplar when somebody asks: one short label, the value, Unix seconds."""
+
+    name: str
+    value: str
+    measured: float
+    at: float
 
 
 class Series:
@@ -68,13 +77,13 @@ class Series:
 class Buckets:
     """One classic histogram: counts by bound, their sum, and the newest exemplar of each."""
 
-    __slots__ = ("_bounds", "_counts", "_exemplars", "_heads", "_plain", "_rich", "sum")
+    __slots__ = ("_bounds", "_counts", "_heads", "_marks", "_plain", "_rich", "sum")
 
     def __init__(self, bounds: tuple[float, ...], heads: tuple[str, ...]) -> None:
         self._bounds = bounds
         self._heads = heads
         self._counts = [0] * (len(bounds) + 1)
-        self._exemplars: list[Exemplar | None] = [None] * (len(bounds) + 1)
+        self._marks: list[Mark | None] = [None] * (len(bounds) + 1)
         self._plain = self._rich = ""
         self.sum = 0.0
 
@@ -83,13 +92,13 @@ class Buckets:
         """How many values were observed."""
         return sum(self._counts)
 
-    def observe(self, value: float, exemplar: Exemplar | None = None) -> None:
-        """Count one value; the exemplar takes the place of the bucket's older one."""
+    def observe(self, value: float, mark: Mark | None = None) -> None:
+        """Count one value; its mark takes the place of the bucket's older one."""
         at = bisect_left(self._bounds, value)
         self._counts[at] += 1
         self.sum += value
-        if exemplar is not None:
-            self._exemplars[at] = exemplar
+        if mark is not None:
+            self._marks[at] = mark
         self._plain = self._rich = ""
 
     def text(self, *, exemplars: bool) -> str:
@@ -102,11 +111,11 @@ class Buckets:
 
     def samples(self, name: str, labels: dict[str, str]) -> Iterator[Sample]:
         """Give the library's view of this histogram."""
-        for bound, total, exemplar in zip(
-            (*self._bounds, float("inf")), self._running(), self._exemplars, strict=True
+        for bound, total, mark in zip(
+            (*self._bounds, float("inf")), self._running(), self._marks, strict=True
         ):
             named = {**labels, "le": _number(bound)}
-            yield Sample(f"{name}_bucket", named, total, None, exemplar)
+            yield Sample(f"{name}_bucket", named, total, None, mark and _exemplar(mark))
         yield Sample(f"{name}_count", labels, self.count)
         yield Sample(f"{name}_sum", labels, self.sum)
 
@@ -122,9 +131,9 @@ class Buckets:
             f"{head} {_number(value)}" for head, value in zip(self._heads, values, strict=True)
         ]
         if exemplars:
-            for at, exemplar in enumerate(self._exemplars):
-                if exemplar is not None:
-                    lines[at] += _exemplar_text(exemplar)
+            for at, mark in enumerate(self._marks):
+                if mark is not None:
+                    lines[at] += _exemplar_text(_exemplar(mark))
         return "\n".join((*lines, ""))
 
 
@@ -271,9 +280,9 @@ def _quoted(value: str) -> str:
     return f'"{escaped}"'
 
 
-def exemplar(name: str, value: str, measured: float, at: float) -> Exemplar:
-    """Make an exemplar of one short label; ``at`` is Unix seconds."""
-    return Exemplar({name: value[:EXEMPLAR_CHARACTERS_MAX]}, measured, round(at, 3))
+def _exemplar(mark: Mark) -> Exemplar:
+    labels = {mark.name: mark.value[:EXEMPLAR_CHARACTERS_MAX]}
+    return Exemplar(labels, mark.measured, round(mark.at, 3))
 
 
 def _exemplar_text(shown: Exemplar) -> str:

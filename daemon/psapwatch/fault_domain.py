@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from psapwatch.endpoint import Path
+from psapwatch.frozen import frozen
 
 Scope = tuple[str, str]
 """A candidate: what kind of thing, and which one; ``("firewall", "fw-east")``."""
@@ -34,7 +35,7 @@ ORDER: Final = {
 """How equal sets of paths resolve (detection.md 4); any other scope is an attribute's name."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Member:
     """One path as the search sees it: what it belongs to, and its latest sample."""
 

@@ -86,6 +86,8 @@ class Metrics:
             else:
                 family = self._series[row] = series(row, self.registry)
             self._families.append(family)
+        delays = (names.SCHEDULE_DELAY, names.LOOP_DELAY)
+        self._schedule_delay, self._loop_delay = (self._histograms[row].at() for row in delays)
         self._process = ProcessCollector(registry=self.registry)
         build = (version("psapwatch"), platform.python_version(), vantage)
         self._series[names.BUILD_INFO].at(*build).set(1)
@@ -128,8 +130,8 @@ class Metrics:
         """Count one attempt and all in it; ``phases`` where the caller has read them already."""
         phases = phases_of(evidence) if phases is None else phases
         self._paths.attempt(path, check, evidence, verdict, phases.get("final"))
-        firewall, name = path.firewall.id, check.name
-        counts = self._counts.get((firewall, name)) or self._count(firewall, name)
+        firewall, name = at = path.firewall.id, check.name
+        counts = self._counts.get(at) or self._count(at)
         counts.causes[verdict.cause].inc()
         for phase, duration_s in phases.items():
             counts.phases[phase].observe(duration_s)
@@ -137,10 +139,10 @@ class Metrics:
             kind = seen.kind
             if kind is Kind.SENT:
                 counts.sends.inc()
-                if seen.get("nth", 1) != 1:
+                if seen.facts.get("nth", 1) != 1:
                     counts.retransmissions.inc()
             elif kind is Kind.RESPONSE:
-                counts.responses[code_label(seen.get("code"))].inc()
+                counts.responses[code_label(seen.facts.get("code"))].inc()
             elif kind is Kind.MEDIA:
                 self._media(firewall, name, seen)
             elif kind is Kind.ENDED:
@@ -215,11 +217,11 @@ class Metrics:
 
     def schedule_delay(self, late_s: float) -> None:
         """Take how late one attempt began."""
-        self._histograms[names.SCHEDULE_DELAY].at().observe(max(0.0, late_s))
+        self._schedule_delay.observe(max(0.0, late_s))
 
     def loop_delay(self, late_s: float) -> None:
         """Take how late the loop woke."""
-        self._histograms[names.LOOP_DELAY].at().observe(max(0.0, late_s))
+        self._loop_delay.observe(max(0.0, late_s))
 
     def self_test(self, test: str, at: float) -> None:
         """Say when a self test (``metrics_names.SELF_TESTS``) last gave the expected verdict."""
@@ -256,8 +258,7 @@ class Metrics:
         if openmetrics:
             yield "# EOF\n"
 
-    def _count(self, firewall: str, check: str) -> _Counts:
-        at = (firewall, check)
+    def _count(self, at: tuple[str, str]) -> _Counts:
         counts = self._counts[at] = _Counts(
             causes=Children(self._series[names.CAUSES], at),
             phases=Children(self._histograms[names.PHASE_DURATION], at),

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from psapwatch import metrics_names as names
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path, Psap
 from psapwatch.evidence import Evidence, Kind
-from psapwatch.exposition import AnyFamily, Buckets, Series, exemplar, histogram, series
+from psapwatch.exposition import AnyFamily, Buckets, Mark, Series, histogram, series
 from psapwatch.phases import seconds
 from psapwatch.verdict import Outcome, Verdict
 
@@ -260,7 +260,7 @@ class PathMetrics:
 def _answered(cell: Cell, evidence: Evidence, after_s: float) -> None:
     local_part = evidence.call_id.partition("@")[0]
     ended_at = evidence.started_at + evidence.duration_s
-    cell.response.observe(after_s, exemplar("call_id", local_part, after_s, ended_at))
+    cell.response.observe(after_s, Mark("call_id", local_part, after_s, ended_at))
 
 
 def _info_of(psap: Psap) -> Labels:

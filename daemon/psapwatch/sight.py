@@ -37,6 +37,16 @@ class _View:
     detour: str = ""
     """What answered though this firewall has to block it; ``""`` while it is blocked."""
 
+    @property
+    def is_own_fault(self) -> bool:
+        """Whether nothing but faults of our own was seen, for long."""
+        return self.faults >= FAULTS_MIN and self.last_fault_at - self.fault_since >= OWN_FAULT_S
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether what is seen here proves nothing."""
+        return self.silences >= WITNESS_NEEDED or bool(self.detour) or self.is_own_fault
+
 
 @dataclass(slots=True)
 class Sight:
@@ -50,10 +60,11 @@ class Sight:
     def why(self) -> str:
         """Everything that blinds the prober; ``""`` when it sees."""
         found = [self.self_test] if self.self_test else []
-        for firewall, view in sorted(self._views.items()):
+        blind = [each for each in self._views.items() if each[1].is_blind]
+        for firewall, view in sorted(blind):
             if view.silences >= WITNESS_NEEDED:
                 found.append(f"the witness on our side of {firewall} is silent as well")
-            if self._is_own_fault(view):
+            if view.is_own_fault:
                 found.append(
                     f"every attempt through {firewall} ends by our own fault ({view.fault})"
                 )
@@ -72,10 +83,7 @@ class Sight:
     def hides(self, firewall: str) -> bool:
         """Whether nothing seen through this firewall proves anything."""
         view = self._views.get(firewall)
-        return bool(self.self_test) or (
-            view is not None
-            and (view.silences >= WITNESS_NEEDED or bool(view.detour) or self._is_own_fault(view))
-        )
+        return bool(self.self_test) or (view is not None and view.is_blind)
 
     def voids(self, firewall: str, began_at: float, verdict: Verdict) -> bool:
         """Whether a verdict through this firewall is none: it was not seen, or not through it."""
@@ -133,7 +141,7 @@ class Sight:
 
     def attempt(self, firewall: str, verdict: Verdict, at: float) -> None:
         """Count faults of our own; anything else shows that we see."""
-        view = self._views.setdefault(firewall, _View())
+        view = self._views.get(firewall) or self._views.setdefault(firewall, _View())
         if verdict.outcome is not Outcome.INCONCLUSIVE or verdict.cause is not Cause.PROBER_FAULT:
             view.faults = 0
             return
@@ -141,6 +149,3 @@ class Sight:
             view.fault_since, view.fault = at, verdict.why
         view.faults += 1
         view.last_fault_at = at
-
-    def _is_own_fault(self, view: _View) -> bool:
-        return view.faults >= FAULTS_MIN and view.last_fault_at - view.fault_since >= OWN_FAULT_S
