@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 
-from psapwatch.pooled import _HEALTHY, _LOSSES, _STEPS, THRESHOLD, SampleKind
+import click
+
+from psapwatch.pooled import _LOSSES, _STEPS, THRESHOLDS, SampleKind
 
 GRID = 0.05
 """Nats: the width of the grid, or the downward step where that is smaller."""
@@ -50,17 +52,16 @@ def in_ten_years(kind: SampleKind) -> list[tuple[float, float]]:
     fail = RANDOM_FAILURES[kind]
     samples = SAMPLES_A_SECOND[kind] * TEN_YEARS_S
     return [
-        (loss, samples * fail * crossing(fail, up, -down, THRESHOLD))
+        (loss, samples * fail * crossing(fail, up, -down, THRESHOLDS[kind]))
         for loss, (up, down) in zip(_LOSSES[kind], _STEPS[kind], strict=True)
     ]
 
 
 def main() -> None:
     """Print the table."""
-    for kind in _HEALTHY:
-        rows = in_ten_years(kind)
-        for _loss, _expected in rows:
-            pass
+    for kind in SAMPLES_A_SECOND:
+        for loss, expected in in_ten_years(kind):
+            click.echo(f"{kind:8} threshold {THRESHOLDS[kind]:g}, {loss:4.0%} lost: {expected:.2g}")
 
 
 if __name__ == "__main__":

@@ -486,6 +486,41 @@ def test_three_failed_calls_in_a_row_are_no_block_where_half_is_lost() -> None:
     assert not is_chance(TOTAL_LOSS, 3), "a share that is all but all is a block"
 
 
+@pytest.mark.parametrize(("others_fail", "failures"), [(True, 1), (False, 1), (False, 2)])
+def test_a_county_is_no_block_while_bad_luck_explains_it(others_fail: bool, failures: int) -> None:
+    """Three towns of one county in a row, while the firewall may lose a share of all calls."""
+    scene = Scene(checks=(CALLS,))
+    east = ("firewall", "fw-east")
+    for nth in range(40):
+        is_lost = others_fail and nth % 10 == 0
+        scene.pools.take((east,), "call", f"x{nth}", scene.now, failed=is_lost)
+    county = [key for key in scene.paths if _county(scene, key) == "c1"][:3]
+    scene.block(*county)
+    up = Standing(State.UP, passes=3, last_pass_at=900.0, last_at=900.0)
+    standings = {
+        (key, CALLS.name): {
+            "leg": replace(scene._standing(key), failures=failures) if key in county else up
+        }
+        for key in scene.paths
+    }
+    said = _said(scene.book.review(standings, scene.pools, scene.now + 1.0))
+    told = [("open", "CallsBlocked", "county", "c1")]
+    assert said == (told if failures == 2 else []), "five failures, and no pass, say it"
+
+
+@pytest.mark.parametrize("is_on_its_way_up", [False, True])
+def test_a_domain_on_its_way_up_is_no_news(is_on_its_way_up: bool) -> None:
+    """Where clean is short, its firewall's incident has closed while its paths still count."""
+    scene = Scene()
+    scene.block()
+    legs = {
+        key: replace(scene._standing(key), last_failed=not is_on_its_way_up) for key in scene.paths
+    }
+    standings = {(key, OPTIONS.name): {"leg": leg} for key, leg in legs.items()}
+    opened = scene.book.review(standings, scene.pools, scene.now + 1.0)
+    assert bool(opened) is not is_on_its_way_up
+
+
 @pytest.mark.parametrize("is_both", [False, True])
 def test_what_is_dead_behind_one_firewall_of_two_is_lost_redundancy(is_both: bool) -> None:
     """The county's pool sees half of its calls fail; the county loses none of them by chance."""

@@ -68,6 +68,33 @@ def test_two_firewalls_at_once_are_two_findings() -> None:
     assert sorted(finding.scope for finding in pools.findings()) == [EAST, WEST]
 
 
+@pytest.mark.parametrize(("elsewhere", "expected"), [(0.05, EAST), (0.0, ("county", "c1"))])
+def test_a_part_must_stand_out_from_the_rest(elsewhere: float, expected: tuple[str, str]) -> None:
+    """Six calls of eight are a county's own loss only where the firewall loses nothing else."""
+    pools, county = Pools(), ("county", "c1")
+    for nth in range(200):
+        is_lost = nth % 20 < 20 * elsewhere
+        pools.take((EAST,), "call", f"p{nth}", float(nth), failed=is_lost)
+        if nth % 25 == 0:
+            is_lost = nth // 25 in {0, 1, 2, 3, 5, 7}
+            pools.take((EAST, county), "call", f"c{nth}", float(nth), failed=is_lost)
+    assert pools.is_sick(county)
+    assert [finding.scope for finding in pools.findings()] == [expected]
+
+
+def test_what_fails_elsewhere_is_asked_of_what_comes_before_and_is_bigger() -> None:
+    """A county is a part of a firewall; a firewall is a part of nothing."""
+    pools, county = Pools(), ("county", "c1")
+    assert pools.elsewhere("call", county) == 0.0
+    for nth in range(10):
+        pools.take((EAST, HERE), "call", f"p{nth}", float(nth), failed=nth % 5 == 0)
+    pools.take((EAST, HERE, county), "call", "c1", 11.0, failed=True)
+    assert pools.elsewhere("call", county) == 0.2
+    assert pools.elsewhere("call", ("county", "c2")) == 3 / 11
+    assert pools.elsewhere("options", county) == 0.0
+    assert pools.elsewhere("call", EAST) == 0.0
+
+
 def test_recovery_is_as_sure_as_onset() -> None:
     """A sick domain is well only after enough passes, and a single one is not enough."""
     pools = Pools()

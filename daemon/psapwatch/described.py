@@ -111,7 +111,7 @@ def _named(
     """The incident with the cause that its failures have now, and what that rests on."""
     since = incident.first_failure_at
     cause, signature = named_cause(by_kind, since, tried)
-    if "loss" in incident.evidence and signature is None:
+    if incident.alertname == "CallsDegraded" and "loss" in incident.evidence and signature is None:
         if incident.evidence["kind"] == "kept":
             cause = Cause.STALE_FLOW
         elif cause in SILENT:

@@ -27,7 +27,7 @@ class Run(NamedTuple):
 
     path: Path
     of_check: tuple[str, str]
-    of_kind: tuple[str, str]
+    of_kind: tuple[str, StandingKind]
     is_plain: bool
     """Whether it asks what callers ask, and nothing of our own responder alone."""
 
@@ -96,7 +96,7 @@ class Look:
     now: float
     best: Mapping[tuple[str, str], Standing]
     """(path key, ``call``, ``options`` or ``kept``) -> the worst of such checks."""
-    members: Mapping[str, Sequence[Member]]
+    members: Mapping[StandingKind, Sequence[Member]]
     muted: frozenset[str] = frozenset()
     """Failing paths that a maintenance window names."""
     families: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
@@ -117,7 +117,7 @@ def look_at(
 ) -> Look:
     """Reduce the standings to what a review needs; failing paths that are muted do not count."""
     best: dict[tuple[str, str], Standing] = {}
-    members: dict[str, list[Member]] = {}
+    members: dict[StandingKind, list[Member]] = {}
     families: dict[str, dict[str, bool]] = {}
     named: set[str] = set()
     for path, of_check, of_kind, _is_plain in ground.rows:

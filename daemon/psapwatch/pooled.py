@@ -23,8 +23,14 @@ SampleKind = Literal["call", "options", "kept", "first"]
 """Outcomes of calls, of OPTIONS on new flows and on old ones, and whether a first transmission was
 answered."""
 
-THRESHOLD: Final = 25.0
-"""Nats. Five failures in a row; 0.03 false alarms in ten years (``docs/pooled-detection.md``)."""
+THRESHOLDS: Final[dict[SampleKind, float]] = {
+    "call": 21.5,
+    "options": 25.0,
+    "kept": 25.0,
+    "first": 25.0,
+}
+"""Nats: five failures in a row. Calls are the fewest samples, so they may decide with less; each
+kind stays under 0.05 false alarms in ten years (``docs/pooled-detection.md``)."""
 SUSPICION: Final = 1.5
 """From here the reference is called once a second until it is decided; one failure is enough."""
 RECOVERED: Final = 7.0
@@ -35,8 +41,11 @@ FAILED_MAX: Final = 8
 """Failing paths that a pool remembers by name."""
 POOLS_MAX: Final = 4_096
 
-PAGE_LOSS: Final = 0.05
-"""Share of attempts failing from which partial loss pages."""
+PAGE_LOSS: Final = 0.04
+"""Share of attempts failing from which partial loss pages. One call in twenty is a page, also where
+the sample happens to hold a failure less."""
+SURE: Final = 14.0
+"""Nats, one in a million: less may be the bad luck of a part of something that loses a share."""
 PAGE_PACKET_LOSS: Final = 0.20
 TICKET_PACKET_LOSS: Final = 0.05
 """Shares of packets lost each way, from which first-transmission loss is told."""
@@ -99,10 +108,10 @@ class Pool:
             return  # a pass while nothing points to loss: every level stays at zero
         column = 0 if failed else 1
         highest = 0.0
-        levels = self.levels
+        levels, threshold = self.levels, THRESHOLDS[self.kind]
         for nth, step in enumerate(_STEPS[self.kind]):
             level = levels[nth] + step[column]
-            levels[nth] = level = min(level, 2 * THRESHOLD) if level > 0.0 else 0.0
+            levels[nth] = level = min(level, 2 * threshold) if level > 0.0 else 0.0
             highest = max(highest, level)
         if not highest:
             self._forget()
@@ -116,7 +125,7 @@ class Pool:
                 self.paths.add(path)
         if self.is_sick:
             self._heal(at, failed=failed)
-        elif highest >= THRESHOLD:
+        elif highest >= threshold:
             self.is_sick, self.health, self.sick_loss = True, 0.0, self.loss
 
     @property
@@ -133,6 +142,16 @@ class Pool:
     def is_gap(self) -> bool:
         """Whether packets were lost for a moment only, and nothing but packets."""
         return self.kind == "first" and self.failed_at - self.since < GAP_S
+
+    def stands_out(self, usual: float) -> bool:
+        """Whether this share that fails anyway, outside of the domain, does not explain it."""
+        if not usual:
+            return True
+        passes = self.samples - self.failures
+        excess = self.failures * math.log(self.loss / usual) if self.loss > usual else 0.0
+        if passes and usual < 1.0:
+            excess += passes * math.log((1.0 - self.loss) / (1.0 - usual))
+        return excess >= SURE
 
     def _heal(self, at: float, *, failed: bool) -> None:
         """The same test the other way round: recovery is as sure as onset."""
@@ -234,13 +253,17 @@ class Pools:
 
         The true domain has the highest share of failures: what else holds its paths holds healthy
         ones too. Equal shares resolve in the order of detection.md 4; two firewalls that lose
-        calls at once are two findings.
+        calls at once are two findings. A part of a domain must stand out from the rest of it, since
+        the share of few samples is soon too high.
         """
         for kind in _LOSSES:
             sick = [
                 (scope, pool)
                 for (of_kind, scope), pool in self.pools.items()
-                if of_kind == kind and pool.is_sick and not pool.is_gap
+                if of_kind == kind
+                and pool.is_sick
+                and not pool.is_gap
+                and pool.stands_out(self.elsewhere(kind, scope))
             ]
             if not sick:
                 continue
@@ -248,6 +271,21 @@ class Pools:
             for scope, pool in sick:
                 if scope[0] == best[0]:
                     yield Finding(kind, scope, pool.since, pool.loss, pool.samples, pool.failures)
+
+    def elsewhere(self, kind: SampleKind, scope: Scope) -> float:
+        """The share that fails in what a domain may be a part of, but outside of the domain.
+
+        Asked are bigger domains that come before it in the order of detection.md 4: firewalls, when
+        it is an attribute's. 0 where nothing fails there.
+        """
+        inner = self.pools.get((kind, scope))
+        failures, samples = (0, 0) if inner is None else (inner.failures, inner.samples)
+        shares = (
+            (pool.failures - failures) / (pool.samples - samples)
+            for (of_kind, wider), pool in self.pools.items()
+            if of_kind == kind and pool.samples > samples and _rank(wider)[0] < _rank(scope)[0]
+        )
+        return max(0.0, *shares, 0.0)
 
     @property
     def is_any_sick(self) -> bool:

@@ -15,7 +15,7 @@ from psapwatch.endpoint import Path
 from psapwatch.fault_domain import FaultDomain, Scope, explain
 from psapwatch.incident import Severity
 from psapwatch.look import Ground, Look, StandingKind, held_by, other_family_passes
-from psapwatch.pooled import Finding, Pools
+from psapwatch.pooled import SURE, Finding, Pools
 from psapwatch.verdict import Cause
 
 SETTLE_S: Final = 5.0
@@ -30,8 +30,10 @@ IN_A_ROW: Final = 4
 """A path that failed so often in a row waits no longer: chance does that once in ten thousand
 times where a tenth is lost, and what loses more is known by then."""
 
-SURE: Final = 14.0
-"""Nats, one in a million: where a share is lost already, a total block is no row of bad luck."""
+
+AT_MOST_ANYWAY: Final = 0.06
+"""The share that something may lose unnoticed: five failures, and no pass, are needed to say that
+it lets nothing through, as in the pools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,12 @@ def wanted_domains(ground: Ground, look: Look, pools: Pools) -> list[Wanted]:
     shares = shares_of(pools)
     for kind, members in look.members.items():
         for domain in explain(members, look.now):
-            share = shares.get((domain.scope, domain.member), 1.0)
-            if domain.scope != "psap" and not is_chance(share, len(domain.failing)):
-                found.setdefault((domain.scope, domain.member), {})[kind] = domain
+            scope = (domain.scope, domain.member)
+            legs = (look.best[key, kind] for key in domain.failing)
+            failures = sum(min(leg.failures, IN_A_ROW) for leg in legs)
+            usual = (shares.get(scope, 1.0), pools.elsewhere(kind, scope), AT_MOST_ANYWAY)
+            if domain.scope != "psap" and not any(is_chance(share, failures) for share in usual):
+                found.setdefault(scope, {})[kind] = domain
     return [
         _of_domain(ground, look, scope, kinds)
         for scope, kinds in found.items()
@@ -82,7 +87,7 @@ def shares_of(pools: Pools) -> dict[Scope, float]:
 
 def is_chance(share: float, failures: int) -> bool:
     """Whether so many failures and no pass may be bad luck where this share is lost anyway."""
-    return share < TOTAL_LOSS and -math.log(share) * failures < SURE
+    return 0.0 < share < TOTAL_LOSS and -math.log(share) * failures < SURE
 
 
 def _is_part(

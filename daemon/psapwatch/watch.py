@@ -149,9 +149,9 @@ class Watch:
     async def _keep(self, turn: Turn) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            hurried = await turn.alarm.until(turn.due)
-            if not hurried:
+            if not (hurried := await turn.alarm.until(turn.due)):
                 self._counters.schedule_delay(max(0.0, loop.time() - turn.due))
+            began = loop.time()
             try:
                 if await self._may(turn, hurried=hurried):
                     await self._once(turn)
@@ -159,7 +159,7 @@ class Watch:
                 self._own_fault("attempt", error)
             turn.due = next_due(turn.due, turn.interval_s, loop.time())
             if turn.path.psap.id == REFERENCE and self.desk.is_suspicious(turn.path):
-                turn.due = min(turn.due, loop.time() + DENSE_S)
+                turn.due = min(turn.due, max(loop.time(), began + DENSE_S))
 
     def _own_fault(self, what: str, error: Exception) -> None:
         self._counters.internal_error()
