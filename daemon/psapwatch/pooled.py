@@ -23,12 +23,8 @@ SampleKind = Literal["call", "options", "kept", "first"]
 """Outcomes of calls, of OPTIONS on new flows and on old ones, and whether a first transmission was
 answered."""
 
-THRESHOLDS: Final[dict[SampleKind, float]] = {
-    "call": 21.5,
-    "options": 25.0,
-    "kept": 25.0,
-    "first": 25.0,
-}
+KINDS: Final[tuple[SampleKind, ...]] = ("call", "options", "kept", "first")
+THRESHOLDS: Final = {kind: 21.5 if kind == "call" else 25.0 for kind in KINDS}
 """Nats: five failures in a row. Calls are the fewest samples, so they may decide with less; each
 kind stays under 0.05 false alarms in ten years (``docs/pooled-detection.md``)."""
 SUSPICION: Final = 1.5
@@ -40,7 +36,6 @@ SHARED_MIN: Final = 2
 FAILED_MAX: Final = 8
 """Failing paths that a pool remembers by name."""
 POOLS_MAX: Final = 4_096
-
 PAGE_LOSS: Final = 0.04
 """Share of attempts failing from which partial loss pages. One call in twenty is a page, also where
 the sample happens to hold a failure less."""
@@ -49,23 +44,12 @@ SURE: Final = 14.0
 PAGE_PACKET_LOSS: Final = 0.20
 TICKET_PACKET_LOSS: Final = 0.05
 """Shares of packets lost each way, from which first-transmission loss is told."""
-
 GAP_S: Final = 10.0
 """First transmissions that are lost within less are a failover's gap: what was sent again came."""
-
-_HEALTHY: Final[dict[SampleKind, float]] = {
-    "call": 0.005,
-    "options": 0.005,
-    "kept": 0.005,
-    "first": 0.03,
-}
+_HEALTHY: Final = {kind: 0.03 if kind == "first" else 0.005 for kind in KINDS}
 _LOSSES: Final[dict[SampleKind, tuple[float, ...]]] = {
-    "call": (0.03, 0.1, 0.3, 0.95),
-    "options": (0.03, 0.1, 0.3, 0.95),
-    "kept": (0.03, 0.1, 0.3, 0.95),
-    "first": (0.1, 0.2, 0.5),
+    kind: (0.1, 0.2, 0.5) if kind == "first" else (0.03, 0.1, 0.3, 0.95) for kind in KINDS
 }
-
 
 NEW_FLOWS: Final[tuple[SampleKind, ...]] = ("call", "options", "first")
 """What callers meet: an old flow that died is another matter."""
