@@ -64,11 +64,15 @@ class Calendar:
     def __init__(self, windows: Iterable[Window] = ()) -> None:
         self.windows: tuple[Window, ...] = tuple(windows)
         self.open: tuple[Window, ...] = ()
+        self._named: dict[str, bool] = {}
+        """Path key -> the answer of ``names``, until the open windows change."""
 
     def turn(self, wall: float) -> tuple[Window, ...]:
         """Go by the windows that are open now; return those that have ended since."""
         before = self.open
         self.open = tuple(each for each in self.windows if each.covers(wall))
+        if self.open != before:
+            self._named.clear()
         return tuple(each for each in before if each not in self.open)
 
     def lately(self, wall: float) -> tuple[Window, ...]:
@@ -77,7 +81,12 @@ class Calendar:
 
     def names(self, path: Path) -> bool:
         """Whether an open window names this path."""
-        return any(window.names(path) for window in self.open)
+        if not self.open:
+            return False
+        named = self._named.get(path.key)
+        if named is None:
+            named = self._named[path.key] = any(window.names(path) for window in self.open)
+        return named
 
 
 @dataclass(slots=True)

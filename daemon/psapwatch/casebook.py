@@ -59,7 +59,9 @@ class Casebook:
         self._new_id = new_id
         self._open: dict[Identity, _Open] = {}
         self._big: tuple[Scope, ...] = ()
-        """The scopes of open incidents that take smaller ones in; asked for every failing path."""
+        """The scopes of open incidents that take smaller ones in."""
+        self._covering: dict[tuple[str, str], tuple[Scope, ...]] = {}
+        """Path key and leg -> those that explain it; asked of every failing path in each review."""
         self._over: dict[Scope, float] = {}
         """When each bigger thing whose incident has closed was last sick."""
 
@@ -68,6 +70,11 @@ class Casebook:
         for incident in incidents:
             self._open[incident.identity] = _Open(incident, now)
         self._note_scopes()
+
+    def stand_on(self, ground: Ground) -> None:
+        """Judge over another configuration from now on."""
+        self.ground = ground
+        self._covering.clear()
 
     def quote(self, changes: tuple[Change, ...]) -> None:
         """Quote these changes from now on, also in what is open."""
@@ -88,8 +95,12 @@ class Casebook:
         """The bigger scopes with an open incident that explain this path, or one leg of it."""
         if not self._big:
             return ()
-        scopes = self.ground.scopes_at(path, leg)
-        return tuple(scope for scope in self._big if scope in scopes)
+        found = self._covering.get((path.key, leg))
+        if found is None:
+            scopes = self.ground.scopes_at(path, leg)
+            found = tuple(scope for scope in self._big if scope in scopes)
+            self._covering[path.key, leg] = found
+        return found
 
     def is_covered(self, path: Path) -> bool:
         """Whether an open incident of a bigger scope already explains this path."""
@@ -309,6 +320,7 @@ class Casebook:
     def _note_scopes(self) -> None:
         found = (each.incident for each in self._open.values())
         self._big = tuple((each.scope, each.member) for each in found if _explains_paths(each))
+        self._covering.clear()
 
 
 def _explains_paths(incident: Incident) -> bool:

@@ -252,7 +252,7 @@ class Daemon:
     def _take_over(self, new: Config) -> None:
         self._open_outbox(new)
         self.config = new
-        self.casebook.ground = ground_of(new, self._shard)
+        self.casebook.stand_on(ground_of(new, self._shard))
         self.desk.thresholds = thresholds_of(new)
         self._take_announced()
         self.board.configure(self.runs)

@@ -6,6 +6,7 @@ both which incidents they ask for.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ class Run(NamedTuple):
     of_kind: tuple[str, StandingKind]
     is_plain: bool
     """Whether it asks what callers ask, and nothing of our own responder alone."""
+    is_ours: bool
+    """Whether the path leads to a responder of our own."""
+    scopes: frozenset[Scope]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class Ground:
                 (path.key, check.name),
                 (path.key, standing_kind(check)),
                 not is_variant(path, check),
+                path.key in ours,
+                scopes[path.key],
             )
             for path, check in self.runs
         )
@@ -117,10 +123,10 @@ def look_at(
 ) -> Look:
     """Reduce the standings to what a review needs; failing paths that are muted do not count."""
     best: dict[tuple[str, str], Standing] = {}
-    members: dict[StandingKind, list[Member]] = {}
+    members: dict[StandingKind, list[Member]] = defaultdict(list)
     families: dict[str, dict[str, bool]] = {}
     named: set[str] = set()
-    for path, of_check, of_kind, _is_plain in ground.rows:
+    for path, of_check, of_kind, _is_plain, is_ours, scopes in ground.rows:
         legs = standings.get(of_check)
         if not legs:
             continue
@@ -137,11 +143,11 @@ def look_at(
         is_failing = leg.state in FAILING
         if is_failing and muted(path):
             named.add(key)
-        elif not ground.is_ours(key):
-            members.setdefault(kind, []).append(
+        elif not is_ours:
+            members[kind].append(
                 Member(
                     key,
-                    ground.scopes[key],
+                    scopes,
                     leg.failing_since,
                     leg.last_at,
                     is_failing,
