@@ -22,18 +22,14 @@ SETTLE_S: Final = 5.0
 """A PSAP's own incident waits this long for its neighbours, so that a firewall is told once."""
 
 PATIENCE_S: Final = 45.0
-"""... and this long while it is open whether the firewall loses calls."""
+"""... and this long while it may be bad luck: one path's, or since its firewall loses calls."""
 TOTAL_LOSS: Final = 0.9
 """A share of failures from which a domain's calls count as blocked."""
 
 IN_A_ROW: Final = 4
-"""A path that failed so often in a row waits no longer: chance does that once in ten thousand
-times where a tenth is lost, and what loses more is known by then."""
-
-
-AT_MOST_ANYWAY: Final = 0.06
-"""The share that something may lose unnoticed: five failures, and no pass, are needed to say that
-it lets nothing through, as in the pools."""
+"""A path that failed so often in a row waits no longer. Chance does that once in ten thousand times
+where a tenth is lost, and what loses more is known by then; where half a percent fails at random,
+two OPTIONS of one of 204 PSAPs fail in a row once an hour, four once in years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +61,9 @@ def wanted_domains(ground: Ground, look: Look, pools: Pools) -> list[Wanted]:
             scope = (domain.scope, domain.member)
             legs = (look.best[key, kind] for key in domain.failing)
             failures = sum(min(leg.failures, IN_A_ROW) for leg in legs)
-            usual = (shares.get(scope, 1.0), pools.elsewhere(kind, scope), AT_MOST_ANYWAY)
-            if domain.scope != "psap" and not any(is_chance(share, failures) for share in usual):
+            is_luck = is_chance(pools.elsewhere(kind, scope), failures)
+            is_luck = is_luck or is_chance(shares.get(scope, 1.0), len(domain.failing))
+            if domain.scope != "psap" and not is_luck:
                 found.setdefault(scope, {})[kind] = domain
     return [
         _of_domain(ground, look, scope, kinds)
@@ -147,7 +144,8 @@ def wanted_psaps(
     """Incidents for PSAPs with a path that is down and that no bigger incident explains.
 
     A path whose last attempt passed is on its way up: the end of an outage is no new failure.
-    While it is open whether several paths fail for one reason they wait, ``PATIENCE_S`` at most.
+    While it is open whether it is bad luck, or one reason for several, they wait, ``PATIENCE_S`` at
+    most; calls, one in five minutes, are told after two.
     """
     down: dict[str, dict[str, str]] = {}
     for (key, kind), standing in look.best.items():
@@ -158,7 +156,8 @@ def wanted_psaps(
             continue
         if ground.is_ours(key) or is_explained(ground.paths[key], standing.last_at):
             continue
-        waits = standing.failures < IN_A_ROW and any(map(pools.is_shared, ground.scopes[key]))
+        is_sure = standing.failures >= IN_A_ROW
+        waits = not is_sure and (kind == "options" or any(map(pools.is_shared, ground.scopes[key])))
         if look.now >= since + (PATIENCE_S if waits else SETTLE_S):
             down.setdefault(ground.paths[key].psap.id, {})[key] = kind
     return [

@@ -31,7 +31,7 @@ from psapwatch.verdict import Cause, Verdict, prober_fault
 from psapwatch.wanted import IN_A_ROW
 from psapwatch.world import CallForbidden, Resolved, World
 
-CONFIRM_AT_S: Final = (0.0, 2.0, 2.0)
+CONFIRM_AT_S: Final = (0.0, 1.0, 1.0)
 """When the confirm burst's attempts run after the first failure (detection.md 2)."""
 BURSTS_PER_FIREWALL: Final = 8
 BROUGHT_FORWARD: Final = 10
@@ -212,11 +212,11 @@ class Watch:
             return
         self._bursts[firewall] = self._bursts.get(firewall, 0) + 1
         try:
-            for wait_s in CONFIRM_AT_S:
-                await asyncio.sleep(wait_s)
-                if not self._is_open(turn):
-                    break
-                await self._attempt(turn, is_first=True)
+            async with asyncio.TaskGroup() as burst:  # each takes its own time to give up
+                for wait_s in CONFIRM_AT_S:
+                    await asyncio.sleep(wait_s)
+                    if self._is_open(turn):
+                        burst.create_task(self._attempt(turn, is_first=True))
         finally:
             self._bursts[firewall] -= 1
 
