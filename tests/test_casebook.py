@@ -291,7 +291,7 @@ def test_a_psap_that_answers_calls_and_no_options_is_a_ticket() -> None:
     scene.now += 20.0
     since = scene.now - 10.0
     silent = Standing(
-        State.DOWN, 2, 0, since, since - 15, scene.now - 1, last_failed=True,
+        State.DOWN, IN_A_ROW, 0, since, since - 15, scene.now - 1, last_failed=True,
         cause=Cause.CALLS_BLOCKED, why="x",
     )  # fmt: skip
     up = Standing(State.UP, passes=3, last_pass_at=scene.now - 1, last_at=scene.now - 1)
