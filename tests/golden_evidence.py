@@ -35,6 +35,8 @@ ENACTED_S: Final = 330.0
 """A round of calls, and some."""
 PSAPS_MAX: Final = 60
 """Enough of them to make a domain; a golden case shows one of them anyway."""
+IN_FULL: Final = frozenset({Cause.PROBER_QUARANTINED})
+"""Fewer PSAPs would not be sent enough."""
 AFTER_S: Final = 90.0
 """So long after an incident is due its battery has run."""
 ATTEMPTS_READ: Final = 50
@@ -82,6 +84,7 @@ SOURCES: Final[dict[Cause, str | Played | Enacted]] = {
     Cause.MALFORMED_RESPONSE: Played(SCRIPTS["no_cseq"]),
     Cause.TEST_CALL_REFUSED: Played(SCRIPTS["invite_488"]),
     Cause.UNSAFE_ANSWER: "a-person-answers",
+    Cause.PROBER_QUARANTINED: "s20-the-prober-is-quarantined",
     Cause.PROBER_FAULT: Played(SCRIPTS["invite_400"]),
 }
 """Where each golden case comes from; causes that only a pattern or our own sight can name, and
@@ -108,7 +111,8 @@ def _case_of(cause: Cause, source: str | Played | Enacted) -> Case | None:
         return run(_attempted(cause, source), seed=SEED)
     scenario = read(shipped()[source])
     due_s = max((each.after + each.within for each in scenario.expected), default=0.0)
-    plan = replace(scenario.plan, psaps=min(scenario.plan.psaps, PSAPS_MAX))
+    psaps_max = scenario.plan.psaps if cause in IN_FULL else PSAPS_MAX
+    plan = replace(scenario.plan, psaps=min(scenario.plan.psaps, psaps_max))
     short = replace(scenario, plan=plan, runs_s=min(scenario.runs_s, due_s + AFTER_S))
     kept = (told.case for told in play(short, SEED).told if told.incident.cause is cause)
     return next((each for each in kept if each and diagnose(each).cause is cause), None)

@@ -20,7 +20,6 @@ GOLDEN: Final = TESTS / "golden" / "evidence"
 
 NO_CASE_SHOWS: Final[dict[Cause, str]] = {
     Cause.INTERMITTENT_LOSS: "loss-50",  # a share of many attempts, none of which knows
-    Cause.PROBER_QUARANTINED: "s20-the-prober-is-quarantined",  # a block that lifts by itself
     Cause.PATH_BYPASSED: "s39-path-bypassed",  # it voids the attempts instead of explaining them
 }
 """Causes of a pattern, or of the prober's own sight: the scenario that proves each."""

@@ -59,6 +59,7 @@ LAYERS: Final = {
         "metrics_names",
         "phases",
         "pooled",
+        "quarantine",
         "remote_text",
         "reported",
         "responses",

@@ -33,7 +33,7 @@ def test_only_our_own_responder_is_called_to_find_out() -> None:
 
     async def scene() -> Sent:
         sent = Sent()
-        Trials(sent, lambda _firewall: False).failed(GROUND, 0.0)
+        Trials(sent, lambda _firewall: None).failed(GROUND, 0.0)
         await asyncio.sleep(5.0)
         return sent
 
@@ -52,7 +52,7 @@ def test_without_reference_or_second_source_those_rows_are_not_tried() -> None:
     async def scene() -> Sent:
         sent = Sent()
         bare = replace(PATH, firewall=Firewall("fw-east", (Source("192.0.2.1"),)))
-        Trials(sent, lambda _firewall: False).failed(Ground(bare, None, None), 0.0)
+        Trials(sent, lambda _firewall: None).failed(Ground(bare, None, None), 0.0)
         await asyncio.sleep(5.0)
         return sent
 
@@ -65,7 +65,7 @@ def test_two_hundred_failures_are_one_run() -> None:
     """One battery a firewall, however many paths fail, and only so many runs of an episode."""
 
     async def scene() -> tuple[int, int, bool]:
-        trials = Trials(Sent(), lambda _firewall: False)
+        trials = Trials(Sent(), lambda _firewall: None)
         at_once = sum(trials.failed(GROUND, nth * 0.01) for nth in range(200))
         await asyncio.sleep(5.0)
         later = 0
@@ -85,7 +85,7 @@ def test_a_silent_witness_is_asked_until_it_answers() -> None:
 
     async def scene() -> tuple[int, int]:
         sent, blind = Sent(), [True]
-        Trials(sent, lambda _firewall: blind[0]).failed(GROUND, 0.0)
+        Trials(sent, lambda _firewall: "witness" if blind[0] else None).failed(GROUND, 0.0)
         await asyncio.sleep(61.0)
         asked = sum(row == "witness" for row, _path, _check in sent.attempts)
         blind[0] = False
@@ -95,3 +95,25 @@ def test_a_silent_witness_is_asked_until_it_answers() -> None:
     asked, in_the_end = run(scene())
     assert asked > 10
     assert in_the_end <= asked + 1
+
+
+def test_another_address_of_ours_is_asked_as_long_as_it_matters() -> None:
+    """Along the way to our own responder: the path that failed may have a reason of its own."""
+
+    async def scene() -> list[Path]:
+        sent, matters = Sent(), [True]
+        trials = Trials(sent, lambda _firewall: "second_source" if matters[0] else None)
+        trials.failed(GROUND, 0.0)
+        await asyncio.sleep(60.0)
+        matters[0] = False
+        await asyncio.sleep(6.0)
+        asked = [path for row, path, _check in sent.attempts if row == "second_source"]
+        await asyncio.sleep(60.0)
+        assert len(asked) == sum(row == "second_source" for row, _path, _check in sent.attempts)
+        trials.stop()
+        return asked
+
+    asked = run(scene())
+    ours = [path for path in asked if path.psap.id == REFERENCE]
+    assert len(ours) > 30
+    assert {path.leaves_from for path in asked} == {SOURCES[1]}

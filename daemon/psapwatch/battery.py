@@ -38,6 +38,7 @@ Row = Literal[
     "repeated_call",
     "walk",
     "walk_ip",
+    "own_rate",
 ]
 
 ASKS: Final[dict[Row, str]] = {
@@ -60,6 +61,7 @@ ASKS: Final[dict[Row, str]] = {
     "repeated_call": "calls to the reference that got through only when they were sent again",
     "walk": "OPTIONS with Max-Forwards 0, 1, 2 and so on",
     "walk_ip": "OPTIONS with a TTL of 1, 2, 3 and so on",
+    "own_rate": "messages of our own shortly before, close to their limit,",
 }
 """Every row in words: what the alert's evidence, ``explain`` and the documents say."""
 
@@ -90,6 +92,7 @@ _PASSES: Final = (Outcome.PASS, Outcome.DEGRADED)
 
 SIGNATURES: Final = (
     Signature(Cause.PATH_BYPASSED, passes=("must_block",)),
+    Signature(Cause.PROBER_QUARANTINED, ("options",), ("second_source", "own_rate")),
     Signature(Cause.SOURCE_BLOCKED, fails=("options",), passes=("second_source",)),
     Signature(Cause.ADDRESS_FAMILY, fails=("options",), passes=("other_family",)),
     Signature(Cause.NEW_FLOWS_BLOCKED, fails=("options",), passes=("kept",)),
@@ -132,6 +135,7 @@ OUR_ROWS: Final[frozenset[Row]] = frozenset(ASKS) - {
 _CALLS: Final[tuple[Row, ...]] = ("call", "small_call", "large_call", "padded_call")
 WALKS: Final[dict[Row, str]] = {"walk": "SIP hops", "walk_ip": "IP hops"}
 """Rows that say where, and never what: no signature has them."""
+_ONE_SAYS_ALL: Final = (*WALKS, "own_rate")
 NEEDED: Final = 3
 """A row speaks once so many attempts agree: where a share is lost, one or two agree by chance."""
 RESULTS_MAX: Final = 64
@@ -191,8 +195,8 @@ class Tried:
             ]
             if counted:
                 newest = counted[-1]
-                is_walk = row in WALKS
-                found[row] = Finding(newest.outcome, newest.why) if is_walk else _sum_of(counted)
+                alone = row in _ONE_SAYS_ALL
+                found[row] = Finding(newest.outcome, newest.why) if alone else _sum_of(counted)
                 calls += counted if row in _CALLS else []
                 options += counted if row == "reference" else []
         if _is_limited(calls, options):

@@ -170,13 +170,15 @@ class Casebook:
         now: float,
         *,
         muted: Muted = lambda _path: False,
+        also: Iterable[Wanted] = (),
     ) -> list[Notice]:
-        """Compare standings and pools with the open incidents and return what to tell."""
+        """Compare standings, pools and what is wanted ``also`` with what is open: return news."""
         ground = self.ground
         self._forget_what_lies_ahead(now)
         look = look_at(ground, standings, now, muted, self.is_explained)
         notices: list[Notice] = []
         variants = [
+            *also,
             *wanted_variants(ground, standings, now),
             *wanted_rewrites(ground, standings),
             *wanted_names(ground, standings, self._unresolved, now),

@@ -182,9 +182,9 @@ MEANINGS: Final[dict[Cause, Meaning]] = {
         "attempt",
     ),
     Cause.PROBER_QUARANTINED: Meaning(
-        "blocked as an attacker for a while",
-        "lift it, then ask why; the runbook ProberBlind",
-        "pattern",
+        "nothing from one of our addresses gets through since we sent much; another passes",
+        "the flood list or DoS profile; is `limits` what was agreed? The runbook CallsDegraded",
+        "battery",
     ),
     Cause.PATH_BYPASSED: Meaning(
         "the probe does not take the way that it should",

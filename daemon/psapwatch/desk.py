@@ -26,7 +26,7 @@ from psapwatch.reported import blind_incident, certificate_shown, unsafe_inciden
 from psapwatch.results import Recorder
 from psapwatch.sight import Sight
 from psapwatch.variants import REVIEWED
-from psapwatch.verdict import Cause, Outcome, Plane, Verdict
+from psapwatch.verdict import Cause, Outcome, Verdict
 from psapwatch.walks import Walk
 
 REVIEW_EVERY_S: Final = 1.0
@@ -43,7 +43,7 @@ Key = tuple[str, str]
 class _Seen:
     """What the desk remembers of one check on one path."""
 
-    firewall: str
+    path: Path
     baseline: Baseline
     legs: dict[str, Standing] = field(default_factory=dict)
     shown: str = ""
@@ -92,16 +92,13 @@ class Desk:
         ``excuse`` has the last word on what our own loop may have missed.
         """
         seen = self._of(path, check)
-        expected = (path.psap.expected_name, path.psap.alternates)
-        case = Case(evidence, seen.baseline, *expected)
+        case = Case(evidence, seen.baseline, path.psap.expected_name, path.psap.alternates)
         verdict = excuse(evidence, diagnose(case))
         self.sight.attempt(path.firewall.id, verdict, evidence.started_at)
         self._see(path.vantage, wall)
         if path.psap.id == REFERENCE:
             self.casebook.tried.echoes.take(evidence)
-        if self.sight.voids(path.firewall.id, evidence.started_at, verdict):
-            why = f"not counted, the prober is blind: {verdict.why}"
-            verdict = Verdict(Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why)
+        verdict = self.sight.counted(path, evidence, verdict, wall)
         self._learn(path, check, seen, case, verdict)
         if path.psap.id not in OURS:
             self._exhibits.take(kind_of(check, evidence), path.key, case, verdict)
@@ -110,13 +107,13 @@ class Desk:
         self._certificate(path, evidence, wall)
         return verdict
 
-    def _unlearn(self) -> None:
-        """Take back what was thought on the way into blindness: it was our own side that failed."""
+    def _unlearn(self, hides: Callable[[Path], bool], since: float = 0.0) -> None:
+        """Take back what began to fail on the way into blindness: it was our own side's fault."""
         self.pools.explained_by(())
         for (key, check), seen in self._seen.items():
-            if self.sight.hides(seen.firewall):
+            if hides(seen.path):
                 for leg, standing in seen.legs.items():
-                    if standing.is_failing:
+                    if standing.is_failing and (standing.failing_since or since) >= since:
                         seen.legs[leg] = Standing(last_pass_at=standing.last_pass_at)
                         self._failing.discard((key, check, leg))
 
@@ -168,7 +165,7 @@ class Desk:
         """Judge one attempt of the battery and keep it; it moves no standing and no pool."""
         verdict = excuse(evidence, diagnose(Case(evidence, self._walked(path, evidence))))
         self._recorder.trial(row, evidence, verdict)
-        self.sight.tried(row, path.firewall.id, verdict, evidence.started_at)
+        self.sight.tried(row, evidence, verdict)
         self._see(path.vantage, wall)
         self.fill(path, row, evidence, verdict)
         self._dirty = True
@@ -194,7 +191,7 @@ class Desk:
             return
         incident = blind_incident(why, self.sight.cause, vantage, wall, seen_as)
         if why and not self._told_blind[0]:
-            self._unlearn()
+            self._unlearn(lambda path: self.sight.hides(path.firewall.id))
         notice = self.casebook.report(incident, wall) if why else None
         self._tell([notice if why else self.casebook.withdraw(incident.identity, wall)])
         self._told_blind = (why, seen_as)
@@ -214,11 +211,18 @@ class Desk:
 
     def tick(self, wall: float) -> None:
         """Review the incidents if anything may have changed."""
+        for path, since, rows in self.sight.quarantines.review(wall, self.casebook.is_in_block):
+            self._unlearn(self.sight.quarantines.hides, since)
+            for row, evidence in rows:
+                self.fill(path, row, evidence, diagnose(Case(evidence)))
+            self._dirty = True
         if not (self._dirty or self._is_due(wall)) or self.sight.is_pending(wall):
             return  # nothing has changed, or whether we see at all is known in a moment
         self._dirty, self._reviewed_at = False, wall
-        notices = self.casebook.review(self.standings(), self.pools, wall, muted=self._muted)
-        self._tell(notices)
+        also = self.sight.quarantines.wanted(self.casebook.ground)
+        self._tell(
+            self.casebook.review(self.standings(), self.pools, wall, muted=self._muted, also=also)
+        )
         inside = partial(inside_of, self.casebook.ground)
         for incident_id, case in self._exhibits.news(self.casebook.open, inside):
             self._recorder.case(incident_id, case)
@@ -254,9 +258,7 @@ class Desk:
         key = (path.key, check.name)
         seen = self._seen.get(key)
         if seen is None:
-            seen = self._seen[key] = _Seen(
-                path.firewall.id, self._baselines.pop(key, NOTHING_KNOWN)
-            )
+            seen = self._seen[key] = _Seen(path, self._baselines.pop(key, NOTHING_KNOWN))
         if seen.baseline.target != path.target:
             seen.baseline = Baseline(target=path.target)
         return seen
@@ -285,10 +287,12 @@ class Desk:
             self._failing.discard(key)
         self._dirty = self._dirty or after.is_failing or before.is_failing
         self._dirty = self._dirty or after.cause in REVIEWED  # passes, and is told
-        self._show(path, check, seen, is_muted=after.is_failing and self._muted(path))
+        unseen = "unknown" if verdict.cause is Cause.PROBER_QUARANTINED else ""
+        is_muted = after.is_failing and self._muted(path)
+        self._show(path, check, seen, instead="muted" if is_muted else unseen)
 
-    def _show(self, path: Path, check: Check, seen: _Seen, *, is_muted: bool = False) -> None:
-        shown = "muted" if is_muted else best_leg(seen.legs.values()).state.value
+    def _show(self, path: Path, check: Check, seen: _Seen, *, instead: str = "") -> None:
+        shown = instead or best_leg(seen.legs.values()).state.value
         if shown != seen.shown:
             seen.shown = shown
             self._recorder.state(path, check.name, shown)
@@ -314,8 +318,7 @@ class Desk:
             return
         if verdict.failed and self._muted(path):
             return  # a window names it: what is announced is no evidence of loss
-        at = evidence.started_at
-        leg, book = evidence.leg, self.casebook
+        at, leg, book = evidence.started_at, evidence.leg, self.casebook
         scopes = book.covering(path, leg) or book.ground.scopes_at(path, leg)
         kind, in_block = kind_of(check, evidence), book.is_in_block(path)
         if not (in_block and kind == "kept" and verdict.failed):  # a block fails old flows as well

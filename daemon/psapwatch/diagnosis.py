@@ -16,6 +16,7 @@ from psapwatch.battery import SILENT, Row, in_words, outcome_of, tell_apart
 from psapwatch.call_findings import Finding
 from psapwatch.case import Case
 from psapwatch.evidence import Kind
+from psapwatch.quarantine import own_rate
 from psapwatch.responses import meaning_of
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 from psapwatch.walks import walked
@@ -320,6 +321,7 @@ def _pass(case: Case) -> Finding | None:
 RULES: Final[tuple[tuple[Kind | None, Rule], ...]] = (
     (Kind.NOT_TRIED, _not_tried),
     (Kind.LOCAL_ERROR, _our_fault),
+    (Kind.OWN_RATE, lambda case: own_rate(case.evidence)),
     (Kind.HOP, lambda case: walked(case.evidence, case.baseline.walk)),
     (Kind.UNSAFE, _unsafe),
     (Kind.NAME_ERROR, _name),

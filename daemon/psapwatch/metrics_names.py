@@ -34,7 +34,7 @@ ALERTS: Final[tuple[tuple[str, tuple[str, ...], tuple[Cause, ...]], ...]] = (
     ("RedundancyLost", ("psap",), tuple(Cause)),
     ("Misrouted", ("psap",), (Cause.MISROUTED,)),
     ("TestCallUnsafe", ("psap",), (Cause.UNSAFE_ANSWER,)),
-    ("ProberBlind", ("vantage",), (Cause.PROBER_FAULT, Cause.PROBER_QUARANTINED)),
+    ("ProberBlind", ("vantage",), (Cause.PROBER_FAULT, Cause.PATH_BYPASSED)),
     ("CertificateExpiring", ("psap",), (Cause.TLS_CERTIFICATE,)),
 )
 """Alert name, the scopes and the causes that it is known to have."""

@@ -3,7 +3,8 @@
 Four things blind it: its self-test fails, the witness on our own side of a firewall falls silent
 with everything else, every attempt through a firewall ends by our own fault, or what a firewall has
 to block answers: then our packets go round it. It says so (``ProberBlind``), and calls no PSAP
-blocked, nor reached where they go round (detection.md 4, 5). Moments are Unix seconds.
+blocked, nor reached where they go round (detection.md 4, 5). A quarantine of one address blinds it
+there alone: ``quarantine``. Moments are Unix seconds.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from psapwatch.battery import outcome_of
-from psapwatch.verdict import Cause, Outcome, Verdict
+from psapwatch.battery import Row, outcome_of
+from psapwatch.endpoint import Path
+from psapwatch.evidence import Evidence
+from psapwatch.quarantine import Quarantines
+from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 
 WITNESS_NEEDED: Final = 2
 """Silences of the witness in a row before it counts."""
@@ -54,6 +58,7 @@ class Sight:
 
     self_test: str = ""
     """Why the self-test fails; ``""`` while it proves that we see."""
+    quarantines: Quarantines = field(default_factory=Quarantines)
     _views: dict[str, _View] = field(default_factory=dict)
 
     @property
@@ -98,8 +103,8 @@ class Sight:
         return not self.hides(firewall) and (view is None or began_at >= view.seen_since)
 
     def is_pending(self, now: float) -> bool:
-        """Whether a witness has been asked and has neither answered nor been silent yet."""
-        return any(
+        """Whether a witness was asked and has not answered yet, or another address of ours."""
+        return self.quarantines.is_pending or any(
             view.asked_at is not None and 0 <= now - view.asked_at < PENDING_S
             for view in self._views.values()
         )
@@ -110,12 +115,26 @@ class Sight:
         if not view.silences:
             view.asked_at = now
 
-    def tried(self, row: str, firewall: str, verdict: Verdict, at: float) -> None:
-        """Take a row of the battery, if it is one that tells whether we see."""
+    def counted(self, path: Path, evidence: Evidence, verdict: Verdict, now: float) -> Verdict:
+        """Return what a scheduled attempt counts for: nothing where it was not really seen."""
+        if self.voids(path.firewall.id, evidence.started_at, verdict):
+            why = f"not counted, the prober is blind: {verdict.why}"
+            verdict = Verdict(Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why)
+        return self.quarantines.counted(path, evidence, verdict, now)
+
+    def tried(self, row: Row, evidence: Evidence, verdict: Verdict) -> None:
+        """Take a row of the battery, for what it tells of whether we see."""
         if row == "witness":
-            self.witness(firewall, verdict, at)
+            self.witness(evidence.firewall, verdict, evidence.started_at)
         elif row == "must_block":
-            self.must_block(firewall, verdict, at)
+            self.must_block(evidence.firewall, verdict, evidence.started_at)
+        self.quarantines.tried(row, evidence, verdict)
+
+    def asks(self, firewall: str) -> Row | None:
+        """The row of the battery that is to be tried again and again for now, if there is one."""
+        if self.hides(firewall):
+            return "witness"
+        return "second_source" if self.quarantines.asks(firewall) else None
 
     def must_block(self, firewall: str, verdict: Verdict, at: float) -> None:
         """What came of asking for what a firewall has to block: one answer shows a detour."""

@@ -37,8 +37,8 @@ RUN_EVERY_S: Final = 8.0
 RUNS_MAX: Final = 6
 """Of one episode; it ends when nothing has failed for ``EPISODE_S``."""
 EPISODE_S: Final = 60.0
-BLIND_EVERY_S: Final = 5.0
-"""How often a silent witness is asked again."""
+ASKED_EVERY_S: Final = 5.0
+"""How often what alone can tell is asked again: a silent witness, say."""
 MUST_BLOCK_EVERY_S: Final = 30.0
 """How often a firewall is asked for what it has to block: a detour shows within a minute."""
 
@@ -159,8 +159,10 @@ class _Episode:
 class Trials:
     """Told of failures, it runs the rows; ``send`` makes one attempt and keeps its result."""
 
-    def __init__(self, send: Try, is_blind: Callable[[str], bool]) -> None:
-        self._send, self._is_blind = send, is_blind
+    def __init__(self, send: Try, asks: Callable[[str], Row | None]) -> None:
+        """``asks``: which row to try again and again through a firewall, if there is one."""
+        self._send, self._asks = send, asks
+        self._asking: dict[str, asyncio.Task[None]] = {}
         self._episodes: dict[str, _Episode] = {}
         self._guards: list[asyncio.Task[None]] = []
 
@@ -178,6 +180,7 @@ class Trials:
     def failed(self, ground: Ground, now: float) -> bool:
         """A path fails: run the battery of its firewall, unless that has just been done."""
         firewall = ground.path.firewall.id
+        self._keep_asking(ground)
         episode = self._episodes.get(firewall)
         if episode is None or now - episode.last_failure_at > EPISODE_S:
             episode = self._episodes[firewall] = _Episode(now)
@@ -192,10 +195,12 @@ class Trials:
     def stop(self) -> None:
         """Begin no further attempt; calls that are open end by themselves."""
         self.guard(())
-        for episode in self._episodes.values():
-            if episode.task is not None:
-                episode.task.cancel()
+        runs = (episode.task for episode in self._episodes.values())
+        for task in (*runs, *self._asking.values()):
+            if task is not None:
+                task.cancel()
         self._episodes.clear()
+        self._asking.clear()
 
     async def _run(self, ground: Ground, nth: int) -> None:
         """Try every row; where it ends is asked once an episode."""
@@ -205,10 +210,23 @@ class Trials:
             if (nth == 1 or row not in WALKS) and (found := plan(ground))
         ]
         await asyncio.gather(*(self._row(row, *found) for row, found in planned))
-        witness = _witness(ground)
-        while witness is not None and self._is_blind(ground.path.firewall.id):
-            await asyncio.sleep(BLIND_EVERY_S)
-            await self._send(*witness, "witness")
+        self._keep_asking(ground)
+
+    def _keep_asking(self, ground: Ground) -> None:
+        """See to it that what is asked for is tried as long as that is so."""
+        firewall = ground.path.firewall.id
+        task = self._asking.get(firewall)
+        if self._asks(firewall) and (task is None or task.done()):
+            task = asyncio.get_running_loop().create_task(self._ask(ground))
+            self._asking[firewall] = task
+
+    async def _ask(self, ground: Ground) -> None:
+        """Ask our own responder where there is one: the path that fails may have more reasons."""
+        if ground.reference is not None:
+            ground = replace(ground, path=replace(ground.reference, source=ground.path.source))
+        while (row := self._asks(ground.path.firewall.id)) and (found := PLANS[row](ground)):
+            await self._row(row, *found)
+            await asyncio.sleep(ASKED_EVERY_S)
 
     async def _ask_for_ever(self, path: Path) -> None:
         while True:

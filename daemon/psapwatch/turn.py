@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from psapwatch.endpoint import Address, Check, Path, Source
 from psapwatch.permits import spacing_of
-from psapwatch.schedule import phases
+from psapwatch.schedule import next_due, phases
 
 Run = tuple[Path, Check]
 
@@ -57,6 +58,13 @@ class Turn:
     def key(self) -> tuple[str, str]:
         """Path key and check name."""
         return (self.path.key, self.check.name)
+
+    def move_on(self, now: float, *, thinned: bool = False) -> None:
+        """Take the next due time; ``thinned``: every second one, other paths in between."""
+        every_s = self.interval_s
+        self.due = next_due(self.due, every_s, now)
+        if thinned and (int(self.due / every_s) + crc32(self.path.key.encode())) % 2:
+            self.due += every_s
 
     def way_of(self, legs: Sequence[Address]) -> tuple[Address | None, Source]:
         """The leg whose turn it is, and a source of its family; legs without one are passed by."""

@@ -19,10 +19,11 @@ from psapwatch.wanted import Wanted
 
 REWRITE: Final = "rewrite"
 NAMES: Final = "names"
-OURS_ALONE: Final = frozenset({"variant", REWRITE, NAMES})
+QUARANTINE: Final = "quarantine"
+OURS_ALONE: Final = frozenset({"variant", REWRITE, NAMES, QUARANTINE})
 """What the evidence of such an incident begins with: it explains no failure of a PSAP's path."""
-PASSING: Final = frozenset({REWRITE, NAMES})
-"""Those whose attempts pass, so that no failure can name their cause."""
+PASSING: Final = frozenset({REWRITE, NAMES, QUARANTINE})
+"""Those whose attempts pass, or count for nothing, so that no failure can name their cause."""
 
 
 def wanted_variants(ground: Ground, standings: Standings, now: float) -> list[Wanted]:

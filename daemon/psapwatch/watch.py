@@ -22,7 +22,7 @@ from psapwatch.open_calls import Counters, OpenCalls
 from psapwatch.permits import Permits
 from psapwatch.pooled import is_on_old_connection
 from psapwatch.probes.base import Errand, Heard
-from psapwatch.schedule import Budget, next_due
+from psapwatch.schedule import Budget
 from psapwatch.stillness import Stillness
 from psapwatch.store.store import Store
 from psapwatch.trials import BATTERY, RESPONDERS, Ground, Trials, has_witness
@@ -69,7 +69,7 @@ class Watch:
         self._asked_at: dict[str, float] = {}
         self.calls = OpenCalls(store, world.clock, counters)
         self.stillness = Stillness()
-        self.trials = Trials(self._try_out, desk.sight.hides)
+        self.trials = Trials(self._try_out, desk.sight.asks)
         self._responders: dict[tuple[str, str], Path] = {}
         self._ticker: asyncio.TimerHandle | None = None
 
@@ -157,7 +157,7 @@ class Watch:
                     await self._once(turn)
             except Exception as error:  # noqa: BLE001 - the single place, see the module's docstring
                 self._own_fault("attempt", error)
-            turn.due = next_due(turn.due, turn.interval_s, loop.time())
+            turn.move_on(loop.time(), thinned=self.desk.sight.quarantines.thins(turn.path))
             if turn.path.psap.id == REFERENCE and self.desk.is_suspicious(turn.path):
                 turn.due = min(turn.due, max(loop.time(), began + DENSE_S))
 
@@ -226,8 +226,7 @@ class Watch:
         wall, firewall = self.world.clock.wall(), turn.path.firewall.id
         if since is None or wall - since > NEWS_S or turn.path.psap.id == CONTROL:
             return
-        ours = (self._responders.get((whom, firewall)) for whom in RESPONDERS)
-        ground = Ground(turn.path, *ours)
+        ground = Ground(turn.path, *(self._responders.get((whom, firewall)) for whom in RESPONDERS))
         if self.trials.failed(ground, asyncio.get_running_loop().time()) and has_witness(ground):
             self.desk.sight.ask(firewall, wall)
 

@@ -103,10 +103,20 @@ def _names(incident: Incident, where: str, psaps_behind: int) -> str:
     return f"{said}; their last addresses answer. Seen: {incident.evidence['why']}."
 
 
+def _quarantine(incident: Incident, where: str, psaps_behind: int) -> str:
+    """An address of ours that is blocked for what it sent; nobody is called blocked."""
+    numbers, since = incident.evidence, clock(incident.first_failure_at)
+    said = f"Nothing from {numbers['source']} gets {where} since {since}; another address passes"
+    sent = f"We had sent {numbers['busiest_second']} messages in a second, close to our limit"
+    unseen = f"{psaps_behind} PSAPs are behind it and not seen from there until it is lifted"
+    return f"{said}. {sent}: taken for an attack. {unseen}; we send half as often."
+
+
 _SPECIAL: Final[dict[str, Callable[[Incident, str, int], str]]] = {
     "variant": _variant,
     "rewrite": _rewrite,
     "names": _names,
+    "quarantine": _quarantine,
 }
 
 

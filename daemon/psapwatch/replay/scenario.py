@@ -18,7 +18,7 @@ from psapwatch.announced import Window
 from psapwatch.config import build
 from psapwatch.config.document import read_yaml
 from psapwatch.config.errors import BadConfig, ConfigError
-from psapwatch.config.models import CheckModel, DetectionModel, Strict
+from psapwatch.config.models import CheckModel, DetectionModel, Positive, Strict
 from psapwatch.config.pieces import Piece, Pieces, cut
 from psapwatch.config.shape import Detection
 from psapwatch.config.words import AttributeName, Id, Text
@@ -68,6 +68,9 @@ class NetworkModel(Strict):
     ipv6: bool = Field(default=False, description="every PSAP has an IPv6 address as well")
     answers: ScriptName = Field("multipart", description="what answering points play")
     calls_every: Duration = Field(300.0, ge=1, description="between test calls to one PSAP")
+    messages_per_second: Positive = Field(
+        DEFAULT_PLAN.messages_per_second, description="what may be put through each firewall"
+    )
     link: LinkModel = Field(LinkModel(), description="delay, jitter, loss of every way")
 
 
@@ -280,6 +283,7 @@ def _plan(network: NetworkModel) -> Plan:
         or DEFAULT_PLAN.attributes,
         names=tuple(network.names),
         calls_every_s=network.calls_every,
+        messages_per_second=network.messages_per_second,
         must_block=network.must_block,
     )
 

@@ -30,6 +30,7 @@ from psapwatch.endpoint import (
     Agreement,
     Control,
     Firewall,
+    Limits,
     Path,
     PortRange,
     Psap,
@@ -68,6 +69,8 @@ class Plan:
     names: tuple[str, ...] = ()
     """Of the PSAPs, in order; where they end, ``PSAP 17`` and so on."""
     calls_every_s: float = 300.0
+    messages_per_second: float = 200.0
+    """What the daemon may put through each firewall."""
     must_block: bool = False
     """Behind each firewall stands something that answers and that the firewall has to block."""
     sip_ports: PortRange = PortRange(20_000, 29_999)
@@ -227,6 +230,7 @@ def _outlook(plan: Plan, v: int, agencies: tuple[Psap, ...]) -> Outlook:
                 )
                 for host in _sources(plan, v, f)
             ),
+            limits=Limits(messages_per_second=plan.messages_per_second),
             reference=f"sip:ref-{name}.example.gov{_reference_params(plan)}",
             control=control,
             must_block=f"sip:blocked-{name}.example.gov{_reference_params(plan)}"
