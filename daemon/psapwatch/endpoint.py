@@ -180,9 +180,11 @@ class Path:
 
     def source_for(self, leg: Address) -> Source | None:
         """Where an attempt on a leg leaves from: of its family; None where there is no such."""
-        usual = self.leaves_from
-        candidates = (usual,) if self.source else self.firewall.sources
-        return next((each for each in candidates if (":" in each.address) == leg.is_v6), None)
+        usual, is_v6 = self.leaves_from, leg.is_v6
+        if (":" in usual.address) == is_v6:
+            return usual
+        others = () if self.source else self.firewall.sources
+        return next((each for each in others if (":" in each.address) == is_v6), None)
 
 
 @dataclass(frozen=True, slots=True)

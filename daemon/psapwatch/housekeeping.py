@@ -66,7 +66,7 @@ class Housekeeping:
         """Show which test calls are stopped, and close the pages about those that are not."""
         stops, wall = self._store.decisions.stops, self._clock.wall()
         self._metrics.test_calls_stopped({psap: stop.reason for psap, stop in stops.items()})
-        for incident in self._desk.casebook.open:
+        for incident in self._desk.casebook.open if self._desk.casebook.is_open else ():
             if incident.alertname == "TestCallUnsafe" and incident.psap not in stops:
                 self._desk.close(incident.identity, wall)  # a human has resumed the test calls
 

@@ -71,6 +71,10 @@ class Cause(StrEnum):
     NONE = "none"
 
 
+_FAIL: Final = Outcome.FAIL
+_PASSES: Final = (Outcome.PASS, Outcome.DEGRADED)
+
+
 @frozen
 class Verdict:
     """Outcome, named reason, the plane it speaks of, and one measured sentence of why."""
@@ -83,12 +87,12 @@ class Verdict:
     @property
     def failed(self) -> bool:
         """Whether the attempt counts towards ``fall``."""
-        return self.outcome is Outcome.FAIL
+        return self.outcome is _FAIL
 
     @property
     def passed(self) -> bool:
         """Whether the attempt counts towards ``rise``: degraded proves the path as a pass does."""
-        return self.outcome in (Outcome.PASS, Outcome.DEGRADED)
+        return self.outcome in _PASSES
 
 
 PASSED: Final = Verdict(Outcome.PASS, Cause.NONE, Plane.SIGNALLING, "answered as expected")

@@ -91,7 +91,8 @@ class Outbox:
         repeat_at = loop.time()
         while True:
             lane.wake.clear()
-            await self._on_disk()
+            if self._store.pending_count(lane.sink.name):
+                await self._on_disk()
             again_s = await self._round(lane)
             if lane.sink.repeat_s is not None:
                 if loop.time() >= repeat_at:

@@ -61,7 +61,7 @@ def response(answerer: Answerer, transaction: ServerTransaction, step: Step, tag
         f"Call-ID: {request.call_id}",
         f"CSeq: {fields['cseq'][0]}",
     ]
-    if not any(name == "Server" for name, _value in step.headers):
+    if not step.headers or all(name != "Server" for name, _value in step.headers):
         lines.append("Server: psapwatch answering point")
     if 100 < code < 300:  # what sets up a dialog, or says what we can do
         lines.extend(f"Record-Route: {value}" for value in fields.get("record-route", ()))

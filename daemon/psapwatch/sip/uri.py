@@ -20,6 +20,7 @@ URIS_KEPT: Final = 1024
 """URIs whose reading is remembered: a prober meets the same few in every message."""
 _KEPT_TEXT_MAX: Final = 256
 _PORT_MAX: Final = 65_535
+_PORT_DIGITS_MAX: Final = 5
 _WHY_TEXT_MAX: Final = 60
 
 _ESCAPED: Final = r"%[0-9A-Fa-f]{2}"
@@ -49,6 +50,7 @@ _PLAIN_VIA: Final = re.compile(
     rf"SIP/2\.0/([A-Za-z]++) ([A-Za-z0-9.\-]++)(?::([0-9]++))?{_PLAIN_PARAMS}"
 )
 _PLAIN_NAMED: Final = re.compile(rf"([^<>]*+<[^<>\s]++>){_PLAIN_PARAMS}")
+_PLAIN_TAGGED: Final = re.compile(r'([^<>]*+<[^<>\s]++>)(?:;tag=([^\s;,="<>]++))?+')
 """Nearly all that is ever seen: no spaces, quotes or brackets where they are seldom."""
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 
@@ -187,10 +189,10 @@ def tag_of(text: str) -> str:
     Raises:
         BadUri: not of that form.
     """
-    plain = _plain_named(text.strip())
-    if plain is None:
+    plain = _PLAIN_TAGGED.fullmatch(text)
+    if plain is None or len(plain[1]) > _KEPT_TEXT_MAX or _read_named(plain[1]) is None:
         return parse_name_addr(text).tag
-    return _value_of(_plain_params(plain[1]), "tag") or ""
+    return plain[2] or ""
 
 
 def parse_via(text: str) -> Via:
@@ -293,7 +295,7 @@ def _port(text: str | None) -> int | None:
 
 
 def _port_or_none(text: str | None) -> int | None:
-    if not text or len(text) > len(str(_PORT_MAX)) or not (text.isascii() and text.isdigit()):
+    if not text or len(text) > _PORT_DIGITS_MAX or not (text.isascii() and text.isdigit()):
         return None
     port = int(text)
     return port if port <= _PORT_MAX else None
