@@ -91,8 +91,7 @@ class Outbox:
         repeat_at = loop.time()
         while True:
             lane.wake.clear()
-            if self._store.pending_count(lane.sink.name):
-                await self._on_disk()
+            await self._on_disk()  # also what was tried since: commands read it from the disk
             again_s = await self._round(lane)
             if lane.sink.repeat_s is not None:
                 if loop.time() >= repeat_at:
