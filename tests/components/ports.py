@@ -8,8 +8,8 @@ from typing import Final
 
 LOOPBACK: Final = "127.0.0.1"
 ATTEMPTS_MAX: Final = 200
-RUNS_FROM: Final = 12_000
-"""Linux hands out 32768 to 60999; 200 runs of 64 ports end below that."""
+RUNS_FROM, RUNS_END = 12_000, 32_768
+"""Linux hands out 32768 to 60999."""
 TCP_LISTEN: Final = "0A"
 
 _given: set[int] = set()
@@ -21,13 +21,13 @@ def free_port(*, run: int = 1) -> int:
     A run is looked for below the ports that the system hands out by itself: among those there is
     none while a test holds thousands of sockets, and a stranger's socket can come into it later.
     """
-    for nth in range(ATTEMPTS_MAX):
-        first = _system_port() if run == 1 else RUNS_FROM + nth * run
+    runs = range(RUNS_FROM, RUNS_END - run, run)
+    for first in runs if run > 1 else (_system_port() for _nth in range(ATTEMPTS_MAX)):
         wanted = set(range(first, first + run))
         if not wanted & _given and all(_is_free(port) for port in wanted):
             _given.update(wanted)
             return first
-    raise AssertionError(f"no {run} free ports on {LOOPBACK} in {ATTEMPTS_MAX} attempts")
+    raise AssertionError(f"no {run} free ports on {LOOPBACK}")
 
 
 def _system_port() -> int:
