@@ -32,7 +32,7 @@ from psapwatch.wanted import IN_A_ROW
 from psapwatch.world import CallForbidden, Resolved, World
 
 CONFIRM_AT_S: Final = (0.0, 1.0, 1.0)
-"""When the confirm burst's attempts run after the first failure (detection.md 2)."""
+"""Waits before the confirm burst's attempts: 0, 1 and 2 s after the failure (detection.md 2)."""
 BURSTS_PER_FIREWALL: Final = 8
 BROUGHT_FORWARD: Final = 10
 """Other paths that are asked at once when one becomes suspect (detection.md 4)."""
