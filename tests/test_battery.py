@@ -101,12 +101,19 @@ def test_our_responders_speak_of_a_firewall_and_of_no_psap() -> None:
     assert tried.about("psap", "fw-east", {"p2/fw-east"}, 0.0, 9.0) == {}
 
 
-def _calls(repeated: int, at_once: int, failed: int, *, options_repeated: bool = False) -> Tried:
+def _calls(
+    repeated: int,
+    at_once: int,
+    failed: int,
+    *,
+    options_repeated: bool = False,
+    failed_at: float = 2.0,
+) -> Tried:
     tried = Tried()
     for nth in range(repeated + at_once + failed):
-        outcome = FAIL if nth >= repeated + at_once else PASS
+        outcome, at = (FAIL, failed_at) if nth >= repeated + at_once else (PASS, 1.0)
         again = nth < repeated
-        tried.take("fw-east", "small_call", Result(outcome, "so", "r", 1.0, is_repeated=again))
+        tried.take("fw-east", "small_call", Result(outcome, "so", "r", at, is_repeated=again))
     for _ in range(NEEDED):
         result = Result(PASS, "so", "r", 1.0, is_repeated=options_repeated)
         tried.take("fw-east", "reference", result)
@@ -120,8 +127,9 @@ def _calls(repeated: int, at_once: int, failed: int, *, options_repeated: bool =
         (_calls(1, 4, 6), False),
         (_calls(4, 1, 0), False),
         (_calls(4, 1, 6, options_repeated=True), False),
+        (_calls(4, 1, 6, failed_at=0.5), False),
     ],
-    ids=["limited", "by-flow", "none-fails", "all-packets"],
+    ids=["limited", "by-flow", "none-fails", "all-packets", "the-end-of-a-block"],
 )
 def test_a_limit_lets_calls_pass_when_they_are_sent_again(
     tried: Tried, *, is_limited: bool

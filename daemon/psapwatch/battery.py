@@ -226,12 +226,15 @@ _BLOCKS: Final = (Cause.EXPLICIT_REJECT, Cause.CONNECTION_REFUSED)
 def _is_limited(calls: Sequence[Result], options: Sequence[Result]) -> bool:
     """Whether calls lose single packets where OPTIONS lose none: what a limit on calls does.
 
-    A call that got through when it was sent again had the same flow and content as before.
+    A call that got through when it was sent again had the same flow and content as before. Where
+    a block ended, those in flight got through so too, but then none that began later fails.
     """
     passed = [each for each in calls if each.outcome is not Outcome.FAIL]
-    repeated = sum(each.is_repeated for each in passed)
-    is_lossy = repeated >= NEEDED and 2 * repeated >= len(passed) and len(passed) < len(calls)
-    return is_lossy and not any(each.is_repeated for each in options)
+    repeated = [each.at for each in passed if each.is_repeated]
+    if len(repeated) < NEEDED or 2 * len(repeated) < len(passed):
+        return False
+    failed_later = any(each.outcome is Outcome.FAIL and each.at > min(repeated) for each in calls)
+    return failed_later and not any(each.is_repeated for each in options)
 
 
 def _sum_of(results: Sequence[Result]) -> Finding:
