@@ -67,6 +67,7 @@ SOURCES: Final[dict[Cause, str | Played | Enacted]] = {
     Cause.LARGE_MESSAGE_UDP_LOST: "s16-fragments-dropped",
     Cause.LARGE_MESSAGE_TCP_STALLED: "s17-path-mtu-black-hole",
     Cause.CONTENT_BLOCKED: "content-blocked",
+    Cause.RATE_LIMITED: "s19-rate-limit-under-load",
     Cause.UDP_STATE_TIMEOUT: "s21-udp-state-timeout",
     Cause.EXPLICIT_REJECT: "s43-administratively-prohibited",
     Cause.CONNECTION_REFUSED: "s27-one-psap-stopped",
@@ -76,6 +77,7 @@ SOURCES: Final[dict[Cause, str | Played | Enacted]] = {
     Cause.NAME_RESOLUTION: Enacted("intrado-2020"),
     Cause.TLS_FAILURE: Enacted("tls-handshake-refused"),
     Cause.TLS_CERTIFICATE: Enacted("s34-certificate-expired"),
+    Cause.ADDRESS_FAMILY: "ipv6-dropped",
     Cause.UNREACHABLE: Enacted("lumen-2024"),
     Cause.PSAP_ENDPOINT: Played(SCRIPTS["options_404"]),
     Cause.SERVICE_UNAVAILABLE: Enacted("intrado-2014"),
@@ -86,9 +88,10 @@ SOURCES: Final[dict[Cause, str | Played | Enacted]] = {
     Cause.UNSAFE_ANSWER: "a-person-answers",
     Cause.PROBER_QUARANTINED: "s20-the-prober-is-quarantined",
     Cause.PROBER_FAULT: Played(SCRIPTS["invite_400"]),
+    Cause.UNKNOWN: "s28-one-psap-options-only-over-tcp",
 }
 """Where each golden case comes from; causes that only a pattern or our own sight can name, and
-that no case shows by itself, stand in ``test_golden_evidence.BY_SCENARIO``."""
+that no case shows by itself, stand in ``test_golden_evidence.NO_CASE_SHOWS``."""
 
 
 def main(words: Sequence[str]) -> int:

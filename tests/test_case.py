@@ -108,10 +108,17 @@ def _incident(cause: Cause, outcomes: dict[str, str]) -> Incident:
     return replace(incident(), firewall="fw-east", cause=cause, evidence={"outcomes": outcomes})
 
 
-def _take(exhibits: Exhibits, row: Row, seen: tuple[Observation, ...], key: str = "p01/e") -> None:
+def _take(
+    exhibits: Exhibits,
+    row: Row,
+    seen: tuple[Observation, ...],
+    key: str = "p01/e",
+    *,
+    is_repeated: bool = False,
+) -> None:
     evidence = _tried(*seen, probe="call" if row == "call" else "options")
     case = Case(evidence)
-    exhibits.take(row, key, case, diagnose(case))
+    exhibits.take(row, key, case, diagnose(case), is_repeated=is_repeated)
 
 
 def test_an_incident_has_the_case_of_what_fails_and_of_what_passes_beside_it() -> None:
@@ -129,6 +136,34 @@ def test_an_incident_has_the_case_of_what_fails_and_of_what_passes_beside_it() -
     assert list(exhibits.news([both], lambda _each: {"p01/e"})) == []
     mending = _incident(Cause.INVITE_BLOCKED, {"options": "pass"})
     assert list(exhibits.news([mending], lambda _each: {"p01/e"})) == []
+
+
+def test_what_passed_when_it_was_sent_again_is_a_row_of_its_own() -> None:
+    """A limit on calls is told by those; of OPTIONS the same says nothing of calls."""
+    exhibits = Exhibits()
+    _take(exhibits, "call", LOST)
+    for row in ("small_call", "reference"):
+        _take(exhibits, row, PASSED, "reference/fw-east", is_repeated=True)
+    found = _incident(Cause.RATE_LIMITED, {"repeated_call": "pass", "reference": "pass"})
+    ((_id, case),) = exhibits.news([found], lambda _each: {"p01/e"})
+    assert set(case.battery) == {"repeated_call", "reference"}
+    assert diagnose(case).cause is Cause.RATE_LIMITED
+
+
+def test_the_case_of_an_ip_family_shows_the_other_one_beside_it() -> None:
+    """Both legs are tried by the same checks: the leg says which row an attempt is of."""
+    exhibits = Exhibits()
+    for seen, leg in ((LOST, "[2001:db8::1]:5060"), (PASSED, "192.0.2.9:5060")):
+        case = Case(replace(_tried(*seen), leg=leg, attempt_id=leg))
+        exhibits.take("options", "p01/e", case, diagnose(case))
+    outcomes = {"options": "fail", "other_family": "pass"}
+    found = replace(_incident(Cause.ADDRESS_FAMILY, outcomes), scope="family", member="6")
+    ((_id, kept),) = exhibits.news([found], lambda _each: {"p01/e"})
+    assert {row: each.leg[0] for row, each in kept.battery.items()} == {
+        "options": "[",
+        "other_family": "1",
+    }
+    assert diagnose(kept).cause is Cause.ADDRESS_FAMILY
 
 
 def test_another_psaps_attempts_are_no_part_of_a_case() -> None:

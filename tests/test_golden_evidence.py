@@ -24,9 +24,6 @@ NO_CASE_SHOWS: Final[dict[Cause, str]] = {
 }
 """Causes of a pattern, or of the prober's own sight: the scenario that proves each."""
 
-OWED: Final = frozenset({Cause.ADDRESS_FAMILY, Cause.RATE_LIMITED, Cause.UNKNOWN})
-"""Causes whose golden case is still to be made; no new one may join them."""
-
 NO_SCENARIO_ENDS_IN: Final[dict[Cause, str]] = {
     Cause.TLS_FAILURE: "test_diagnosis.py",
     Cause.MALFORMED_RESPONSE: "simulator/test_every_row.py",
@@ -41,7 +38,7 @@ def _golden(cause: Cause) -> Case:
     return from_json(json.loads((GOLDEN / f"{cause.value}.json").read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("cause", [each for each in CAUSES if each not in {*NO_CASE_SHOWS, *OWED}])
+@pytest.mark.parametrize("cause", [each for each in CAUSES if each not in NO_CASE_SHOWS])
 def test_every_cause_has_a_golden_case_that_is_diagnosed_to_it(cause: Cause) -> None:
     """Real evidence, as the daemon kept it; the same in every later version."""
     case = _golden(cause)
@@ -67,9 +64,7 @@ def test_every_cause_has_a_scenario_that_ends_in_it(cause: Cause) -> None:
         assert NO_CASE_SHOWS[cause] in ending
 
 
-@pytest.mark.parametrize(
-    "cause", sorted({each.cause for each in SIGNATURES} - {*NO_CASE_SHOWS, *OWED})
-)
+@pytest.mark.parametrize("cause", sorted({each.cause for each in SIGNATURES} - set(NO_CASE_SHOWS)))
 def test_a_differential_cause_needs_its_battery(cause: Cause) -> None:
     """The same attempt without the rows beside it yields another cause, or says it by itself."""
     case = _golden(cause)
@@ -79,4 +74,4 @@ def test_a_differential_cause_needs_its_battery(cause: Cause) -> None:
 
 def test_every_golden_file_is_a_cause() -> None:
     """No file without a cause, no cause on two lists."""
-    assert {file.stem for file in GOLDEN.iterdir()} == set(CAUSES) - set(NO_CASE_SHOWS) - OWED
+    assert {file.stem for file in GOLDEN.iterdir()} == set(CAUSES) - set(NO_CASE_SHOWS)

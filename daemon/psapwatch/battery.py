@@ -132,7 +132,7 @@ OUR_ROWS: Final[frozenset[Row]] = frozenset(ASKS) - {
     "walk_ip",
 }
 """Rows that were tried on responders of our own: they speak of a firewall, not of one PSAP."""
-_CALLS: Final[tuple[Row, ...]] = ("call", "small_call", "large_call", "padded_call")
+CALLS: Final[tuple[Row, ...]] = ("call", "small_call", "large_call", "padded_call")
 WALKS: Final[dict[Row, str]] = {"walk": "SIP hops", "walk_ip": "IP hops"}
 """Rows that say where, and never what: no signature has them."""
 _ONE_SAYS_ALL: Final = (*WALKS, "own_rate")
@@ -197,7 +197,7 @@ class Tried:
                 newest = counted[-1]
                 alone = row in _ONE_SAYS_ALL
                 found[row] = Finding(newest.outcome, newest.why) if alone else _sum_of(counted)
-                calls += counted if row in _CALLS else []
+                calls += counted if row in CALLS else []
                 options += counted if row == "reference" else []
         if _is_limited(calls, options):
             repeated = sum(each.is_repeated for each in calls)

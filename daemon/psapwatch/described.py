@@ -141,8 +141,12 @@ def _is_cut(walk: Finding | None) -> bool:
 
 
 def inside_of(ground: Ground, incident: Incident, look: Look | None = None) -> AbstractSet[str]:
-    """The configured paths to PSAPs that an incident speaks of."""
-    if incident.scope in SMALL:
-        return {key for key in incident.affected if key in ground.paths}
-    scope = (incident.scope, incident.member)
-    return ground.inside(scope) if look is None else held_by(ground, look, scope)
+    """The configured paths to PSAPs that an incident speaks of.
+
+    Which of them have legs of an IP family only a ``look`` shows; without one the affected do.
+    """
+    scope, is_small = (incident.scope, incident.member), incident.scope in SMALL
+    if look is not None and not is_small:
+        return held_by(ground, look, scope)
+    affected = {key for key in incident.affected if key in ground.paths}
+    return affected if is_small else ground.inside(scope) | affected

@@ -172,8 +172,8 @@ class Desk:
 
     def fill(self, path: Path, row: Row, evidence: Evidence, verdict: Verdict) -> None:
         """Keep a row's result, and the evidence of it."""
-        self._exhibits.take(row, path.key, Case(evidence), verdict)
         is_repeated = first_answered(evidence, verdict) is False
+        self._exhibits.take(row, path.key, Case(evidence), verdict, is_repeated=is_repeated)
         outcome, at = outcome_of(row, verdict), evidence.started_at
         result = Result(outcome, verdict.why, path.key, at, is_repeated)
         self.casebook.tried.take(path.firewall.id, row, result)

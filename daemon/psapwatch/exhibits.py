@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Final, NamedTuple
 
-from psapwatch.battery import OUR_ROWS, SILENT, Row
+from psapwatch.battery import CALLS, OUR_ROWS, SILENT, Row
 from psapwatch.case import Case
+from psapwatch.fault_domain import family_of
 from psapwatch.incident import Incident
 from psapwatch.verdict import Cause, Outcome, Verdict
 
@@ -39,8 +40,15 @@ class Exhibits:
         self._judged: dict[str, tuple[Cause, int]] = {}
         """For each open incident the cause and how many rows its newest case has."""
 
-    def take(self, row: Row, key: str, case: Case, verdict: Verdict) -> None:
-        """Remember what has a cause; of passes what shows beside it, or on our own responders."""
+    def take(
+        self, row: Row, key: str, case: Case, verdict: Verdict, *, is_repeated: bool = False
+    ) -> None:
+        """Remember what has a cause; of passes what shows beside it, or on our own responders.
+
+        ``is_repeated``: it passed only when it was sent again. Of calls, that is a row of its own.
+        """
+        if is_repeated and row in CALLS:
+            self.take("repeated_call", key, case, verdict)
         if verdict.outcome is Outcome.INCONCLUSIVE:
             return
         if verdict.cause is not Cause.NONE:
@@ -103,7 +111,17 @@ class Exhibits:
             firewall = each.case.evidence.firewall
             is_ours = each.row in OUR_ROWS
             if each.key in inside or (is_ours and firewall == incident.firewall):
-                yield each
+                found = _of_family(incident.member, each) if incident.scope == "family" else each
+                if found is not None:
+                    yield found
+
+
+def _of_family(member: str, shown: _Exhibit) -> _Exhibit | None:
+    """Of a path that has both families what fails of one, and what passes of the other one."""
+    if family_of(shown.case.evidence.leg) == member:
+        return shown if shown.failed else None
+    is_contrast = shown.row == "options" and not shown.failed
+    return shown._replace(row="other_family") if is_contrast else None
 
 
 def _speaks_for(incident: Incident, shown: _Exhibit) -> tuple[bool, ...]:
