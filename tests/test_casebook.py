@@ -581,6 +581,22 @@ def test_a_clock_stepped_back_hides_no_failure_that_comes_after() -> None:
     assert _said(scene.review(6.0)) == [("open", "CallsBlocked", "psap", "p07")]
 
 
+def test_what_failed_before_the_clock_was_stepped_back_is_over_with_its_incident() -> None:
+    """Who was not asked again since seems to fail in time to come: that is not told anew."""
+    scene = Scene()
+    scene.block()
+    scene.review()
+    stale = {(key, OPTIONS.name): {"leg": scene._standing(key)} for key in scene.paths}
+    scene.now -= 600.0
+    scene.review()
+    scene.lift()
+    scene.review()
+    assert _said(scene.review(CLEAN_S)) == [("closed", "CallsBlocked", "firewall", "fw-east")]
+    assert all(legs["leg"].last_at > scene.now for legs in stale.values())
+    assert _said(scene.book.review(stale, Pools(), scene.now)) == []
+    assert _said(scene.book.review(stale, Pools(), scene.now + 60.0)) == []
+
+
 def test_a_clock_stepped_back_in_the_clean_minutes_lets_them_begin_anew() -> None:
     """An incident is not kept open until the clock is where it was."""
     scene = Scene()

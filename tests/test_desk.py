@@ -8,7 +8,7 @@ from itertools import count
 from psapwatch.baseline import Baseline
 from psapwatch.case import Case
 from psapwatch.casebook import Casebook
-from psapwatch.desk import Desk
+from psapwatch.desk import REVIEW_EVERY_S, Desk
 from psapwatch.detection import Thresholds
 from psapwatch.endpoint import Check, Path
 from psapwatch.evidence import Evidence, Kind, Observation
@@ -113,3 +113,18 @@ def test_packets_lost_for_three_seconds_are_a_failover_and_no_loss() -> None:
     for after_s in range(15, 60, 15):
         _round(desk, WALL + after_s, sent(), _answer(0.02))
     assert heard.told == []
+
+
+def test_a_failure_that_an_open_incident_explains_waits_for_the_next_look() -> None:
+    """A thousand paths that fail behind one dead firewall make one review a second, not 66."""
+    desk, _heard = _desk()
+    _round(desk, WALL, sent(), _answer(0.02))
+    _round(desk, WALL + 15, *SILENT)
+    _round(desk, WALL + 30, *SILENT)
+    assert desk.casebook.is_open
+    reviewed_at = desk._reviewed_at
+    desk.take(PATHS[0], KEEPALIVE, attempt(PATHS[0], seen=SILENT, at=WALL + 35.1), WALL + 35.1)
+    desk.tick(reviewed_at + 0.25)
+    assert desk._reviewed_at == reviewed_at
+    desk.tick(reviewed_at + REVIEW_EVERY_S)
+    assert desk._reviewed_at == reviewed_at + REVIEW_EVERY_S

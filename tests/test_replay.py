@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,11 +15,13 @@ from psapwatch.cli.main import cli
 from psapwatch.config.errors import BadConfig
 from psapwatch.config.fields import alternatives, tag_of
 from psapwatch.incident import Incident
+from psapwatch.replay.branches import Branches
 from psapwatch.replay.faults import AnyFault
 from psapwatch.replay.judge import judge
-from psapwatch.replay.play import Played, Told, play
+from psapwatch.replay.play import Played, Told, play, play_alike
 from psapwatch.replay.scenario import NEEDS, Need, Scenario, read, read_octets, shipped
 from psapwatch.simulator.alertmanager import Page
+from psapwatch.simulator.loop import run
 from psapwatch.verdict import Cause
 
 BY_NAME = (
@@ -181,6 +184,54 @@ def test_a_scenario_passes() -> None:
     assert judged.opened_s is not None
     assert 0 < judged.opened_s <= 20
     assert judged.pages == 1
+
+
+def test_what_begins_alike_is_played_once_and_comes_out_the_same() -> None:
+    """A quiet that is shared changes no packet of what comes after it."""
+    whole, calls = _small(), _small("for: 60s", "for: 30s, methods: [INVITE]")
+    assert whole.beginning == calls.beginning
+    together = play_alike([whole, calls, whole], 1)
+    assert together == [play(whole, 1), play(calls, 1), play(whole, 1)]
+    assert len({each.digest for each in together}) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{psaps: 3}", "{psaps: 4}"),
+        ("quiet: 90s", "quiet: 91s"),
+        ("runs: 8m", "runs: 8m\ndetection: {clean: 1m}"),
+        ("runs: 8m", "runs: 8m\nmaintenance: [{psap: psap-001, from: 1m, for: 1m}]"),
+        ("kind: rule, at: 5s, firewall: fw-east", "kind: daemon, at: 5s, how: killed"),
+    ],
+)
+def test_what_begins_otherwise_is_played_alone(old: str, new: str) -> None:
+    """Another network, quiet, detection or window; and a store that is a file."""
+    assert _small().beginning != _small(old, new).beginning
+
+
+def test_a_copy_that_fails_says_so_where_all_began() -> None:
+    """Neither a failure nor a copy that dies is lost, and nobody comes back twice."""
+    here = os.getpid()
+
+    async def fail(end: Callable[[], str]) -> str:
+        if (word := end()) == "raise":
+            raise ValueError(word)
+        if word == "die":
+            os._exit(3)
+        return word
+
+    def gathered(*ends: str) -> list[str]:
+        branches = Branches[str, str](ends)
+        return branches.gather(lambda: run(fail(branches.part), seed=7))
+
+    assert gathered("a", "b", "c") == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="raise") as failed:
+        gathered("raise", "b")
+    assert "simulated with seed 7" in failed.value.__notes__
+    with pytest.raises(RuntimeError, match="ended without a word"):
+        gathered("die", "b")
+    assert os.getpid() == here
 
 
 # --- judging

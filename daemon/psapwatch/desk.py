@@ -30,7 +30,7 @@ from psapwatch.verdict import Cause, Outcome, Verdict
 from psapwatch.walks import Walk
 
 REVIEW_EVERY_S: Final = 1.0
-"""How often open incidents are looked at when no new attempt has failed."""
+"""How often open incidents and what they explain are looked at; other failures are news at once."""
 
 _UNTRIED: Final = Standing()
 
@@ -285,8 +285,8 @@ class Desk:
             self._failing.add(key)
         else:
             self._failing.discard(key)
-        self._dirty = self._dirty or after.is_failing or before.is_failing
-        self._dirty = self._dirty or after.cause in REVIEWED  # passes, and is told
+        is_news = after.is_failing or before.is_failing or after.cause in REVIEWED
+        self._dirty = self._dirty or (is_news and not self.casebook.is_covered(path))
         unseen = "unknown" if verdict.cause is Cause.PROBER_QUARANTINED else ""
         is_muted = after.is_failing and self._muted(path)
         self._show(path, check, seen, instead="muted" if is_muted else unseen)

@@ -151,7 +151,7 @@ def look_at(
                     leg.failing_since,
                     leg.last_at,
                     is_failing,
-                    is_failing and (not leg.last_failed or is_explained(path, leg.last_at)),
+                    is_failing and (not leg.last_failed or is_explained(path, seen_at(leg, now))),
                 )
             )
     if named:  # what fails under a window says nothing, whatever it was asked
@@ -160,6 +160,14 @@ def look_at(
             for kind, found in members.items()
         }
     return Look(now, best, members, frozenset(named), families)
+
+
+def seen_at(standing: Standing, now: float) -> float:
+    """When its newest attempt began.
+
+    What seems to lie ahead was seen before the clock was stepped back: before all that is over.
+    """
+    return standing.last_at if standing.last_at <= now else 0.0
 
 
 def held_by(ground: Ground, look: Look, scope: Scope) -> AbstractSet[str]:

@@ -14,7 +14,7 @@ from psapwatch.detection import State
 from psapwatch.endpoint import Path
 from psapwatch.fault_domain import FaultDomain, Scope, explain
 from psapwatch.incident import Severity
-from psapwatch.look import Ground, Look, StandingKind, held_by, other_family_passes
+from psapwatch.look import Ground, Look, StandingKind, held_by, other_family_passes, seen_at
 from psapwatch.pooled import SURE, Finding, Pools
 from psapwatch.verdict import Cause
 
@@ -154,7 +154,7 @@ def wanted_psaps(
             continue  # one PSAP's old flow is no reason to wake anybody: new ones are judged
         if standing.state is not State.DOWN or not standing.last_failed or since is None:
             continue
-        if ground.is_ours(key) or is_explained(ground.paths[key], standing.last_at):
+        if ground.is_ours(key) or is_explained(ground.paths[key], seen_at(standing, look.now)):
             continue
         is_sure = standing.failures >= IN_A_ROW
         waits = not is_sure and (kind == "options" or any(map(pools.is_shared, ground.scopes[key])))

@@ -7,8 +7,9 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor  # noqa: TID251 - one process a run, no threads
+from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor  # noqa: TID251 - processes, no threads
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from psapwatch.cli.doors import Failed
 from psapwatch.config.errors import BadConfig
 from psapwatch.replay.confusion import as_markdown, is_good, rows_of
 from psapwatch.replay.judge import Judged, judge
-from psapwatch.replay.play import play
+from psapwatch.replay.play import play, play_alike
 from psapwatch.replay.random_world import NAME, random_world, random_yaml
 from psapwatch.replay.scenario import NEEDS, Scenario, read, shipped
 from psapwatch.simulator.world import EPOCH
@@ -32,6 +33,8 @@ PROBLEMS_SHOWN: Final = 8
 
 Run = tuple[str, int]
 """A scenario's file, and a seed."""
+ALIKE_MAX: Final = 7
+"""So many runs share what they begin with: more, and a core has nothing to do in the end."""
 
 
 @click.command()
@@ -97,14 +100,15 @@ def replay(
         for file in files:
             click.echo(random_yaml(seed) if file == NAME else Path(file).read_text("utf-8"))
         return
-    waiting = {file: found.needs for file in files if (found := _read(file, seed)).needs}
+    waiting = {file: told.needs for file in files if (told := _read(file, seed)).needs}
     ready = [file for file in files if trying or file not in waiting]
     runs = [(file, seed + nth) for file in ready for nth in range(seeds)]
-    judged = []
-    for each in _shown(runs, _played(runs, jobs), quiet=as_json):
-        judged.append(each)
+    found: dict[Run, Judged] = {}
+    for run, each in _shown(_played(runs, jobs), len(runs), quiet=as_json):
+        found[run] = each
         if as_json:
             click.echo(json.dumps(_plain(each)))
+    judged = [found[run] for run in runs]
     if not as_json:
         _print(judged, seeds, causes=causes)
         for file, needs in waiting.items():
@@ -122,6 +126,7 @@ def _print(judged: Sequence[Judged], seeds: int, *, causes: bool) -> None:
     _problems(judged)
 
 
+@cache
 def _read(file: str, seed: int = 1) -> Scenario:
     if file == NAME:
         return random_world(seed)
@@ -138,35 +143,61 @@ def _read(file: str, seed: int = 1) -> Scenario:
         ) from None
 
 
-def _played(runs: Sequence[Run], jobs: int) -> Iterator[Judged]:
-    """Play every run, several at once, in the order asked for."""
-    if len(runs) == 1 or jobs == 1:
-        yield from map(_play, runs)
+def _played(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Judged]]:
+    """Play every run, several at once; those that begin alike come together."""
+    groups = _groups(runs)
+    if len(runs) == 1:
+        yield from zip(runs, _play(runs), strict=True)
         return
-    with ProcessPoolExecutor(min(jobs, max(1, len(runs)))) as pool:
-        yield from pool.map(_play, runs)
+    with ProcessPoolExecutor(min(jobs, len(groups))) as pool:
+        for group, judged in zip(groups, pool.map(_play, groups), strict=True):
+            yield from zip(group, judged, strict=True)
 
 
-def _play(run: Run) -> Judged:
+def _groups(runs: Sequence[Run]) -> list[tuple[Run, ...]]:
+    """Runs that begin alike, a few at a time; the longest first, lest all wait for one."""
+    alike: dict[Hashable, list[Run]] = {}
+    for file, seed in runs:
+        key = (file, seed) if file == NAME else (_read(file).beginning, seed)
+        alike.setdefault(key, []).append((file, seed))
+    groups = [
+        tuple(each[first : first + ALIKE_MAX])
+        for each in alike.values()
+        for first in range(0, len(each), ALIKE_MAX)
+    ]
+    return sorted(groups, key=_length, reverse=True)
+
+
+def _length(group: Sequence[Run]) -> float:
+    """Attempts that are made in a group, more or less."""
+    scenarios = [_read(file, seed) for file, seed in group]
+    plan = scenarios[0].plan
+    seconds = scenarios[0].quiet_s + sum(each.runs_s for each in scenarios)
+    return plan.psaps * len(plan.firewalls) * seconds
+
+
+def _play(group: Sequence[Run]) -> list[Judged]:
     logs.set_up(lambda: EPOCH, level=logs.NOTHING)
-    file, seed = run
+    file, seed = group[0]
     if file == NAME:
-        return judge(play(random_world(seed), seed, thorough=True))
-    return judge(play(read(file), seed))
+        return [judge(play(random_world(seed), seed, thorough=True))]
+    return [judge(each) for each in play_alike([read(file) for file, _seed in group], seed)]
 
 
-def _shown(runs: Sequence[Run], judged: Iterator[Judged], *, quiet: bool) -> Iterator[Judged]:
+def _shown(
+    judged: Iterator[tuple[Run, Judged]], total: int, *, quiet: bool
+) -> Iterator[tuple[Run, Judged]]:
     """Show how far it is, and at once, above the bar, which run failed and how to see it again."""
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=quiet or len(runs) == 1) as progress:
-        task = progress.add_task("replaying", total=len(runs))
-        for (file, seed), each in zip(runs, judged, strict=True):
+    with Progress(console=console, transient=True, disable=quiet or total == 1) as progress:
+        task = progress.add_task("replaying", total=total)
+        for (file, seed), each in judged:
             progress.update(task, advance=1, description=each.played.scenario.name)
             if not each.passed:
                 name = Path(file).stem if shipped().get(Path(file).stem) == Path(file) else file
                 again = f"failed; again with: psapwatch replay {shlex.quote(name)} --seed {seed}"
                 console.print(again, highlight=False, markup=False, soft_wrap=True)
-            yield each
+            yield (file, seed), each
 
 
 def _list(scenarios: Sequence[Scenario]) -> None:

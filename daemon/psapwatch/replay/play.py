@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import heapq
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from psapwatch.case import Case
 from psapwatch.detection import State
 from psapwatch.incident import Incident
+from psapwatch.replay.branches import Branches
 from psapwatch.replay.invariants import (
     Tap,
     broken_at_rest,
@@ -70,25 +72,32 @@ def play(scenario: Scenario, seed: int, *, thorough: bool = False) -> Played:
     Raises:
         Exception: a bug of ours, with the seed as a note.
     """
-    if not scenario.restarts:
-        return run(_played(scenario, seed, ":memory:", thorough=thorough), seed=seed)
+    return play_alike([scenario], seed, thorough=thorough)[0]
+
+
+def play_alike(scenarios: Sequence[Scenario], seed: int, *, thorough: bool = False) -> list[Played]:
+    """Run scenarios of the same ``Scenario.beginning``, which is played once for all of them.
+
+    Raises:
+        Exception: a bug of ours, with the seed as a note.
+    """
+    ends = Branches[Scenario, Played](scenarios)
     with tempfile.TemporaryDirectory() as folder:
-        file = str(Path(folder) / "psapwatch.db")
-        return run(_played(scenario, seed, file, thorough=thorough), seed=seed)
+        database = str(Path(folder) / "psapwatch.db") if scenarios[0].restarts else ":memory:"
+        played = partial(_played, scenarios[0], ends.part, seed, database, thorough=thorough)
+        return ends.gather(lambda: run(played(), seed=seed))
 
 
-async def _played(scenario: Scenario, seed: int, database: str, *, thorough: bool) -> Played:
+async def _played(
+    begun: Scenario, part: Callable[[], Scenario], seed: int, database: str, *, thorough: bool
+) -> Played:
     async with stage(
-        seed,
-        scenario.plan,
-        scenario.checks,
-        scenario.detection,
-        scenario.maintenance,
-        database=database,
+        seed, begun.plan, begun.checks, begun.detection, begun.maintenance, database=database
     ) as scene:
         tap = Tap(scene)
-        await asyncio.sleep(scenario.quiet_s)
+        await asyncio.sleep(begun.quiet_s)
         unwell = _unwell(scene)
+        scenario = part()
         clock = _Clock(scene, asyncio.get_running_loop().time())
         untouched = await _break(scene, scenario)
         incidents = await scene.daemon.store.incidents(INCIDENTS_MAX)

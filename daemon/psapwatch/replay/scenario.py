@@ -6,7 +6,7 @@ as ``FILE:LINE: key: what is wrong``. Those that are shipped stand in ``simulato
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -167,6 +167,15 @@ class Scenario:
     def mended_at(self) -> float:
         """When the last fault has ended, after the quiet; 0 where none does."""
         return max((fault.over_at or 0.0 for _label, fault in self.faults), default=0.0)
+
+    @property
+    def beginning(self) -> Hashable:
+        """What decides how it goes until the first fault: alike where this is the same.
+
+        A store that is a file belongs to one process, so who restarts begins like nobody else.
+        """
+        alone = self.name if self.restarts else ""
+        return (self.plan, self.checks, self.detection, self.maintenance, self.quiet_s, alone)
 
     @property
     def restarts(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
@@ -224,6 +225,18 @@ def _patient_collector() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+def fork() -> int:
+    """Copy the process and the world that runs in it, as ``os.fork``; both go on from here.
+
+    asyncio knows a running loop by its process, so the copy says again that it is running.
+    """
+    loop = asyncio.get_running_loop()
+    copy = os.fork()
+    if copy == 0:
+        asyncio._set_running_loop(loop)  # noqa: SLF001 - it is for those who write a loop
+    return copy
 
 
 def run(main: Coroutine[Any, Any, _T], *, seed: int = 0) -> _T:
