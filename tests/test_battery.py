@@ -8,13 +8,10 @@ from hypothesis import strategies as st
 
 from psapwatch.battery import (
     ASKS,
-    NEEDED,
     SIGNATURES,
     Outcomes,
-    Result,
     Row,
     Signature,
-    Tried,
     in_words,
     is_variant,
     named_cause,
@@ -25,6 +22,7 @@ from psapwatch.detection import Standing, State
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Firewall, Path, Psap, Source
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
+from psapwatch.tried import NEEDED, SINGLES_NEEDED, Result, Tried
 from psapwatch.verdict import Cause, Outcome
 
 PASS, FAIL = Outcome.PASS, Outcome.FAIL
@@ -138,6 +136,67 @@ def test_a_limit_lets_calls_pass_when_they_are_sent_again(
     found = tried.about("firewall", "fw-east", (), 0.0, 9.0)
     signature = tell_apart({row: finding.outcome for row, finding in found.items()})
     assert (signature is not None and signature.cause is Cause.RATE_LIMITED) == is_limited
+
+
+def _burst(
+    *,
+    singles: int = SINGLES_NEEDED,
+    lost: int = 0,
+    again: int = 0,
+    psaps: int = 1,
+    passed_at: float = 1.0,
+) -> Tried:
+    """A burst that lost some, after so many single calls, while so many of the PSAPs' passed."""
+    tried = Tried()
+    for nth in range(singles + lost + again):
+        outcome = FAIL if nth < lost else PASS
+        result = Result(outcome, "so", "r", 1.0, is_repeated=lost <= nth < lost + again)
+        tried.take("fw-east", "small_call", result)
+    for nth in range(psaps + 3):
+        outcome, at = (PASS, passed_at) if nth < psaps else (FAIL, 1.5)
+        tried.take("fw-east", "call", Result(outcome, "so", "p1/e", at))
+    tried.take("fw-east", "burst_call", Result(FAIL, "5 of 8", "r", 2.0))
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("tried", "is_limited"),
+    [
+        (_burst(), True),
+        (_burst(singles=SINGLES_NEEDED - 1), False),
+        (_burst(lost=1), False),
+        (_burst(again=1), False),
+        (_burst(psaps=0), False),
+        (_burst(passed_at=2.0), False),
+    ],
+    ids=[
+        "limited",
+        "too-few-to-compare",
+        "one-lost",
+        "one-sent-again",
+        "a-block",
+        "the-end-of-a-block",
+    ],
+)
+def test_a_burst_tells_a_limit_only_beside_single_calls_that_all_pass(
+    tried: Tried, *, is_limited: bool
+) -> None:
+    """Where a share of all calls is lost, or all of the PSAPs', a burst that loses some is none."""
+    found = tried.about("firewall", "fw-east", {"p1/e"}, 0.0, 9.0)
+    signature = tell_apart({row: finding.outcome for row, finding in found.items()})
+    assert (signature is not None and signature.cause is Cause.RATE_LIMITED) == is_limited
+    assert found["burst_call"].said == "5 of 8", "what was seen is told in any case"
+
+
+def test_single_calls_pass_since_calls_began_to_fail() -> None:
+    """Those from before say nothing of what is wrong now."""
+    tried = Tried()
+    for nth in range(SINGLES_NEEDED):
+        assert not tried.singles_pass("fw-east", 0.0)
+        tried.take("fw-east", "small_call", Result(PASS, "so", "r", float(nth)))
+    assert tried.singles_pass("fw-east", 0.0)
+    assert not tried.singles_pass("fw-east", 0.5)
+    assert not tried.singles_pass("fw-west", 0.0)
 
 
 def _down(cause: Cause, at: float = 100.0) -> Standing:

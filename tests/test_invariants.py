@@ -66,6 +66,14 @@ def _astray(times: int) -> Callable[[Stage], None]:
     return breaking
 
 
+def _three_at_once(scene: Stage) -> None:
+    """The limit is two calls a second, and nobody has agreed to a burst."""
+    to = Address(next(iter(scene.topology.references.values())).hosts[0], 5060)
+    ours = Address(scene.config.firewalls[0].sources[0].address, 20_000)
+    for nth in range(3):
+        scene.topology.world.network.datagram(ours, to, TEST % b"burst-%d" % nth)
+
+
 def _uncounted(scene: Stage) -> None:
     wall = scene.daemon.world.clock.wall()
     evidence = attempt(scene.config.paths[0], at=wall, attempt_id="never-counted")
@@ -94,6 +102,7 @@ def test_a_whole_daemon_breaks_none() -> None:
         (_send(LIVE % b"live"), "an INVITE that is no test call"),
         (_twice, "psap-001 called 0.0 s after the last call"),
         (_astray(2), "psap-001 called 0.0 s after the last call"),
+        (_three_at_once, "3 calls at once from 10.100.0.10"),
         (_uncounted, "in the store"),
         (lambda scene: scene.daemon.metrics.internal_error(), "1 errors of our own"),
         (_leave_open, "1 sockets left open"),

@@ -3,18 +3,17 @@
 One attempt alone never says why it was lost. A row asks the same thing with one thing changed:
 another source, an old flow, a small message. What passes and what fails together names the cause;
 the first signature that fits wins, and where none fits the cause stays what one attempt shows
-(detection.md 5). What runs the rows is ``trials``.
+(detection.md 5). What runs the rows is ``trials``, what they come to is ``tried``.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Container, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from psapwatch.detection import Standing
-from psapwatch.echoed import Echoes
 from psapwatch.endpoint import CONTROL, REFERENCE, Check, Path
 from psapwatch.verdict import Cause, Outcome, Verdict
 
@@ -36,6 +35,7 @@ Row = Literal[
     "padded_call_tcp",
     "delayed_call",
     "repeated_call",
+    "burst_call",
     "walk",
     "walk_ip",
     "own_rate",
@@ -59,6 +59,7 @@ ASKS: Final[dict[Row, str]] = {
     "padded_call_tcp": "a call of the same size without a location over TCP",
     "delayed_call": "a call that the reference answers late",
     "repeated_call": "calls to the reference that got through only when they were sent again",
+    "burst_call": "eight calls to the reference at once",
     "walk": "OPTIONS with Max-Forwards 0, 1, 2 and so on",
     "walk_ip": "OPTIONS with a TTL of 1, 2, 3 and so on",
     "own_rate": "messages of our own shortly before, close to their limit,",
@@ -110,6 +111,7 @@ SIGNATURES: Final = (
     ),
     Signature(Cause.UDP_STATE_TIMEOUT, fails=("delayed_call",), passes=("small_call",)),
     Signature(Cause.RATE_LIMITED, passes=("repeated_call", "reference")),
+    Signature(Cause.RATE_LIMITED, fails=("burst_call",), passes=("small_call",)),
     Signature(Cause.INVITE_BLOCKED, fails=("call",), passes=("options",)),
     Signature(Cause.PSAP_ENDPOINT, fails=("reference", "control"), passes=("witness",)),
     Signature(Cause.UNKNOWN, fails=("options",), passes=("call",)),  # whatever it is: calls pass
@@ -135,74 +137,6 @@ OUR_ROWS: Final[frozenset[Row]] = frozenset(ASKS) - {
 CALLS: Final[tuple[Row, ...]] = ("call", "small_call", "large_call", "padded_call")
 WALKS: Final[dict[Row, str]] = {"walk": "SIP hops", "walk_ip": "IP hops"}
 """Rows that say where, and never what: no signature has them."""
-_ONE_SAYS_ALL: Final = (*WALKS, "own_rate")
-NEEDED: Final = 3
-"""A row speaks once so many attempts agree: where a share is lost, one or two agree by chance."""
-RESULTS_MAX: Final = 64
-"""Remembered of one row through one firewall; the oldest are forgotten first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One attempt of a row."""
-
-    outcome: Outcome
-    why: str
-    path: str
-    """Key of the path that it was tried on."""
-    at: float
-    """Unix seconds: when the attempt began."""
-    is_repeated: bool = False
-    """It passed only when it was sent again: its first transmission was lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a row comes to."""
-
-    outcome: Outcome
-    """Inconclusive where attempts disagree, or too few were made."""
-    said: str
-
-
-class Tried:
-    """The newest results of every row, by firewall."""
-
-    def __init__(self) -> None:
-        self.echoes = Echoes()
-        self._results: dict[tuple[str, Row], deque[Result]] = {}
-
-    def take(self, firewall: str, row: Row, result: Result) -> None:
-        """Keep a result; what came to nothing by our own fault is none."""
-        if result.outcome is not Outcome.INCONCLUSIVE:
-            results = self._results.setdefault((firewall, row), deque(maxlen=RESULTS_MAX))
-            results.append(result)
-
-    def about(
-        self, scope: str, firewall: str, inside: Container[str], since: float, until: float
-    ) -> dict[Row, Finding]:
-        """What was tried while a domain failed, as far as it speaks of it; moments as ``at``."""
-        found: dict[Row, Finding] = {}
-        calls: list[Result] = []
-        options: list[Result] = []
-        for (crossed, row), results in self._results.items():
-            if crossed != firewall or (row in OUR_ROWS and scope != "firewall"):
-                continue
-            counted = [
-                each
-                for each in results
-                if since <= each.at <= until and (row in OUR_ROWS or each.path in inside)
-            ]
-            if counted:
-                newest = counted[-1]
-                alone = row in _ONE_SAYS_ALL
-                found[row] = Finding(newest.outcome, newest.why) if alone else _sum_of(counted)
-                calls += counted if row in CALLS else []
-                options += counted if row == "reference" else []
-        if _is_limited(calls, options):
-            repeated = sum(each.is_repeated for each in calls)
-            found["repeated_call"] = Finding(Outcome.PASS, f"{repeated} of {len(calls)}")
-        return found
 
 
 def outcome_of(row: Row, verdict: Verdict) -> Outcome:
@@ -221,31 +155,6 @@ def outcome_of(row: Row, verdict: Verdict) -> Outcome:
 
 _BLOCKS: Final = (Cause.EXPLICIT_REJECT, Cause.CONNECTION_REFUSED)
 """A firewall may answer, reset or send ICMP in place of what it blocks."""
-
-
-def _is_limited(calls: Sequence[Result], options: Sequence[Result]) -> bool:
-    """Whether calls lose single packets where OPTIONS lose none: what a limit on calls does.
-
-    A call that got through when it was sent again had the same flow and content as before. Where
-    a block ended, those in flight got through so too, but then none that began later fails.
-    """
-    passed = [each for each in calls if each.outcome is not Outcome.FAIL]
-    repeated = [each.at for each in passed if each.is_repeated]
-    if len(repeated) < NEEDED or 2 * len(repeated) < len(passed):
-        return False
-    failed_later = any(each.outcome is Outcome.FAIL and each.at > min(repeated) for each in calls)
-    return failed_later and not any(each.is_repeated for each in options)
-
-
-def _sum_of(results: Sequence[Result]) -> Finding:
-    """What passed only when it was sent again is neither: it met the end of a block, or a limit."""
-    failed = sum(each.outcome is Outcome.FAIL for each in results)
-    clear = sum(not each.is_repeated for each in results)
-    newest = results[-1]
-    outcome = Outcome.INCONCLUSIVE
-    if clear >= NEEDED and failed in (0, len(results)):
-        outcome = Outcome.FAIL if failed else Outcome.PASS
-    return Finding(outcome, f"{len(results) - failed} of {len(results)} pass: {newest.why}")
 
 
 _VARIANTS: Final = (

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from psapwatch.announced import Change, quoted
-from psapwatch.battery import Tried
 from psapwatch.described import SMALL, described, kinds_of, members_now
 from psapwatch.endpoint import Path
 from psapwatch.fault_domain import Scope, scopes_of
 from psapwatch.incident import Incident, Notice
 from psapwatch.look import Ground, Look, Muted, Standings, look_at
 from psapwatch.pooled import Pools
+from psapwatch.tried import Tried
 from psapwatch.variants import (
     NAMES,
     OURS_ALONE,

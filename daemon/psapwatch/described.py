@@ -10,10 +10,8 @@ from typing import Final
 from psapwatch.battery import (
     SILENT,
     WALKS,
-    Finding,
     Outcomes,
     Row,
-    Tried,
     as_rows,
     conclusive,
     in_words,
@@ -23,6 +21,7 @@ from psapwatch.detection import Standing
 from psapwatch.incident import Incident
 from psapwatch.look import Ground, Look, held_by, other_family_passes
 from psapwatch.pooled import NEW_FLOWS, Pools, SampleKind
+from psapwatch.tried import Finding, Tried
 from psapwatch.verdict import Cause, Outcome
 from psapwatch.wording import summary_of
 

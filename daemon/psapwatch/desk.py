@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from psapwatch.baseline import NOTHING_KNOWN, Baseline, of_walk
-from psapwatch.battery import Result, Row, is_variant, outcome_of
+from psapwatch.battery import Row, is_variant, outcome_of
 from psapwatch.case import Case
 from psapwatch.casebook import Casebook
 from psapwatch.described import inside_of
@@ -25,6 +25,7 @@ from psapwatch.pooled import Pools, counts, first_answered, is_on_old_connection
 from psapwatch.reported import blind_incident, certificate_shown, unsafe_incident
 from psapwatch.results import Recorder
 from psapwatch.sight import Sight
+from psapwatch.tried import Result
 from psapwatch.variants import REVIEWED
 from psapwatch.verdict import Cause, Outcome, Verdict
 from psapwatch.walks import Walk
@@ -174,9 +175,8 @@ class Desk:
         """Keep a row's result, and the evidence of it."""
         is_repeated = first_answered(evidence, verdict) is False
         self._exhibits.take(row, path.key, Case(evidence), verdict, is_repeated=is_repeated)
-        outcome, at = outcome_of(row, verdict), evidence.started_at
-        result = Result(outcome, verdict.why, path.key, at, is_repeated)
-        self.casebook.tried.take(path.firewall.id, row, result)
+        said = (outcome_of(row, verdict), verdict.why, path.key, evidence.started_at)
+        self.casebook.tried.take(path.firewall.id, row, Result(*said, is_repeated))
 
     def blind(self, why: str, vantage: str, wall: float) -> None:
         """Take why the self-test fails, or ``""`` when it proves again that we see."""

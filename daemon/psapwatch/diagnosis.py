@@ -13,6 +13,7 @@ from typing import Final
 
 from psapwatch import call_findings
 from psapwatch.battery import SILENT, Row, in_words, outcome_of, tell_apart
+from psapwatch.bursts import burst_of
 from psapwatch.call_findings import Finding
 from psapwatch.case import Case
 from psapwatch.evidence import Kind
@@ -322,6 +323,7 @@ RULES: Final[tuple[tuple[Kind | None, Rule], ...]] = (
     (Kind.NOT_TRIED, _not_tried),
     (Kind.LOCAL_ERROR, _our_fault),
     (Kind.OWN_RATE, lambda case: own_rate(case.evidence)),
+    (Kind.BURST, lambda case: burst_of(case.evidence)),
     (Kind.HOP, lambda case: walked(case.evidence, case.baseline.walk)),
     (Kind.UNSAFE, _unsafe),
     (Kind.NAME_ERROR, _name),

@@ -116,6 +116,8 @@ class Firewall:
     tls: Tls = Tls()
     auth: Credentials | None = None
     must_block: str | None = None
+    rate_burst: bool = False
+    """Whether eight calls may go to the reference at once, to tell a limit on calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,7 @@ class Check:
     """Whether this check sends INVITE."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "is_call", self.settings.kind == "call")
+        object.__setattr__(self, "is_call", self.settings.kind in {"call", "burst"})
 
 
 @dataclass(frozen=True, slots=True)

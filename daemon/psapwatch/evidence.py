@@ -52,6 +52,7 @@ class Kind(StrEnum):
     UNSAFE = "unsafe"  # why (ringing|no_loopback|live_urn|foreign_media|callback), detail
     NOT_TRIED = "not_tried"  # why: consent, budget, ledger ...
     HOP = "hop"  # by, n, who ("" silent), after_s; code, or icmp and expired, or error
+    BURST = "burst"  # call_id, code (0: no final), again, after_s: one of many calls begun at once
     OWN_RATE = "own_rate"  # messages, limit: in the busiest second before a silence
     # media
     MEDIA = "media"  # sent, echoed, forward_lost, reverse_lost, rtt_s, jitter_s, ...

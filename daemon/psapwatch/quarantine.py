@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from psapwatch.battery import NEEDED, SILENT, Row, Signature, in_words, outcome_of, tell_apart
+from psapwatch.battery import SILENT, Row, Signature, in_words, outcome_of, tell_apart
 from psapwatch.call_findings import Finding
 from psapwatch.endpoint import REFERENCE, Path
 from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.look import Ground
 from psapwatch.schedule import MESSAGES_PER_ATTEMPT
+from psapwatch.tried import NEEDED
 from psapwatch.variants import QUARANTINE
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 from psapwatch.wanted import Wanted

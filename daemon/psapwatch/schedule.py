@@ -13,7 +13,10 @@ from psapwatch.endpoint import CALL_FLOOR_S, Agreement, Limits
 
 ROUNDING = 1e-9
 """Tokens that floating point may lose: waiting for them would take no time, for ever."""
-MESSAGES_PER_ATTEMPT = {"options": 2, "call": 7, "walk": 8}
+BURST_CALLS = 8
+"""Calls that one burst begins at once (detection.md 5)."""
+CALLS_PER_ATTEMPT = {"call": 1, "burst": BURST_CALLS}
+MESSAGES_PER_ATTEMPT = {"options": 2, "call": 7, "walk": 8, "burst": 7 * BURST_CALLS}
 """Messages that one attempt sends when all goes well; what a budget counts with."""
 
 GRAIN_S = 0.001
@@ -106,20 +109,20 @@ class Budget:
     def wait_s(self, kind: str, now: float) -> float:
         """Seconds until an attempt of this kind fits; 0 when it does now."""
         wait = self._messages.wait_s(MESSAGES_PER_ATTEMPT[kind], now)
-        if kind != "call":
+        calls = CALLS_PER_ATTEMPT.get(kind, 0)
+        if not calls:
             return wait
-        if self.calls_now >= self.limits.concurrent_calls:
+        if self.calls_now + calls > self.limits.concurrent_calls:
             return max(wait, 0.05)
-        return max(wait, self._calls.wait_s(1.0, now))
+        return max(wait, self._calls.wait_s(calls, now))
 
     def enter(self, kind: str, now: float) -> None:
         """Take what an attempt needs."""
         self._messages.take(MESSAGES_PER_ATTEMPT[kind], now)
-        if kind == "call":
-            self._calls.take(1.0, now)
-            self.calls_now += 1
+        if calls := CALLS_PER_ATTEMPT.get(kind, 0):
+            self._calls.take(calls, now)
+            self.calls_now += calls
 
     def leave(self, kind: str) -> None:
-        """Give back a call's slot."""
-        if kind == "call":
-            self.calls_now -= 1
+        """Give back the slots of its calls."""
+        self.calls_now -= CALLS_PER_ATTEMPT.get(kind, 0)

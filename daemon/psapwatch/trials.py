@@ -3,6 +3,9 @@
 Once for a firewall, however many paths fail, and again only while failures go on. OPTIONS rows go
 along a path that fails; calls go to our own responders alone. Everything runs within the firewall's
 budget. What the rows mean is ``battery``'s to say.
+
+The burst is no part of a run: where a firewall's ``rate_burst`` allows it, it is sent once, while
+calls fail, and only once single calls have been seen to pass.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from psapwatch.battery import WALKS, Row
@@ -24,6 +27,7 @@ from psapwatch.endpoint import (
     Psap,
     TransportName,
 )
+from psapwatch.probes.burst import BurstSettings
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 from psapwatch.probes.walk import WalkSettings
@@ -37,6 +41,8 @@ RUN_EVERY_S: Final = 8.0
 RUNS_MAX: Final = 6
 """Of one episode; it ends when nothing has failed for ``EPISODE_S``."""
 EPISODE_S: Final = 60.0
+BURST_AGAIN_S: Final = 600.0
+"""A burst is over and done with until nothing has failed for so long: all incidents are closed."""
 ASKED_EVERY_S: Final = 5.0
 """How often what alone can tell is asked again: a silent witness, say."""
 MUST_BLOCK_EVERY_S: Final = 30.0
@@ -49,6 +55,7 @@ _SMALL: Final = Check(BATTERY, 0.0, 5.0, CallSettings())
 _LARGE: Final = Check(BATTERY, 0.0, 5.0, CallSettings(location=True))
 _PADDED: Final = Check(BATTERY, 0.0, 5.0, CallSettings(padding=True))
 
+_BURST: Final = Check(BATTERY, 0.0, 5.0, BurstSettings())
 _WALK: Final = Check(BATTERY, 0.0, 1.0, WalkSettings())
 _WALK_IP: Final = Check(BATTERY, 0.0, 1.0, WalkSettings(by="ttl"))
 
@@ -63,6 +70,8 @@ class Ground:
     reference: Path | None
     control: Path | None
     must_block: Path | None = None
+    call_failed_at: float | None = field(default=None, kw_only=True)
+    """Unix seconds: when a call failed on the path; None where it was no call."""
 
 
 RESPONDERS: Final = (REFERENCE, CONTROL, MUST_BLOCK)
@@ -154,14 +163,26 @@ class _Episode:
     runs: int = 0
     ran_at: float = float("-inf")
     task: asyncio.Task[None] | None = None
+    calls_fail_since: float | None = None
+    """Unix seconds."""
+    burst: asyncio.Task[None] | None = None
+    """Also that of an episode shortly before: there is one burst for what goes on and off."""
 
 
 class Trials:
     """Told of failures, it runs the rows; ``send`` makes one attempt and keeps its result."""
 
-    def __init__(self, send: Try, asks: Callable[[str], Row | None]) -> None:
-        """``asks``: which row to try again and again through a firewall, if there is one."""
-        self._send, self._asks = send, asks
+    def __init__(
+        self,
+        send: Try,
+        asks: Callable[[str], Row | None],
+        singles_pass: Callable[[str, float], bool],
+    ) -> None:
+        """``asks``: which row to try again and again through a firewall, if there is one.
+
+        ``singles_pass``: whether single calls through a firewall have all passed since (wall).
+        """
+        self._send, self._asks, self._singles_pass = send, asks, singles_pass
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._episodes: dict[str, _Episode] = {}
         self._guards: list[asyncio.Task[None]] = []
@@ -183,8 +204,11 @@ class Trials:
         self._keep_asking(ground)
         episode = self._episodes.get(firewall)
         if episode is None or now - episode.last_failure_at > EPISODE_S:
-            episode = self._episodes[firewall] = _Episode(now)
+            is_known = episode is not None and now - episode.last_failure_at < BURST_AGAIN_S
+            episode = _Episode(now, burst=episode.burst if episode and is_known else None)
+            self._episodes[firewall] = episode
         episode.last_failure_at = now
+        self._call_at_once(ground, episode)
         is_running = episode.task is not None and not episode.task.done()
         if is_running or episode.runs >= RUNS_MAX or now - episode.ran_at < RUN_EVERY_S:
             return False
@@ -195,12 +219,23 @@ class Trials:
     def stop(self) -> None:
         """Begin no further attempt; calls that are open end by themselves."""
         self.guard(())
-        runs = (episode.task for episode in self._episodes.values())
+        runs = (task for each in self._episodes.values() for task in (each.task, each.burst))
         for task in (*runs, *self._asking.values()):
             if task is not None:
                 task.cancel()
         self._episodes.clear()
         self._asking.clear()
+
+    def _call_at_once(self, ground: Ground, episode: _Episode) -> None:
+        """Send the burst, once: where it is allowed, calls fail, and no single one does."""
+        firewall, at = ground.path.firewall, ground.call_failed_at
+        if at is None or ground.reference is None or not firewall.rate_burst or episode.burst:
+            return
+        if episode.calls_fail_since is None:
+            episode.calls_fail_since = at
+        if self._singles_pass(firewall.id, episode.calls_fail_since):
+            sent = self._send(ground.reference, _BURST, "burst_call")
+            episode.burst = asyncio.ensure_future(sent)
 
     async def _run(self, ground: Ground, nth: int) -> None:
         """Try every row; where it ends is asked once an episode."""

@@ -69,7 +69,7 @@ class Watch:
         self._asked_at: dict[str, float] = {}
         self.calls = OpenCalls(store, world.clock, counters)
         self.stillness = Stillness()
-        self.trials = Trials(self._try_out, desk.sight.asks)
+        self.trials = Trials(self._try_out, desk.sight.asks, desk.casebook.tried.singles_pass)
         self._responders: dict[tuple[str, str], Path] = {}
         self._ticker: asyncio.TimerHandle | None = None
 
@@ -226,7 +226,8 @@ class Watch:
         wall, firewall = self.world.clock.wall(), turn.path.firewall.id
         if since is None or wall - since > NEWS_S or turn.path.psap.id == CONTROL:
             return
-        ground = Ground(turn.path, *(self._responders.get((whom, firewall)) for whom in RESPONDERS))
+        ours = (self._responders.get((whom, firewall)) for whom in RESPONDERS)
+        ground = Ground(turn.path, *ours, call_failed_at=wall if turn.check.is_call else None)
         if self.trials.failed(ground, asyncio.get_running_loop().time()) and has_witness(ground):
             self.desk.sight.ask(firewall, wall)
 

@@ -139,6 +139,7 @@ def firewall(piece: Piece[FirewallModel], wrong: Wrong) -> Firewall:
         tls(file, model.tls, ("tls",), wrong) or Tls(),
         auth(file, model.auth, ("auth",), wrong),
         model.must_block,
+        model.rate_burst,
     )
 
 

@@ -171,6 +171,11 @@ class FirewallModel(Strict):
     must_block: SipUri | None = Field(
         None, description="what this firewall has to block; an answer shows that probes go round it"
     )
+    rate_burst: bool = Field(
+        default=False,
+        description="when calls fail and single ones to the reference pass, eight to it at once, "
+        "once: tells a limit on calls",
+    )
     limits: LimitsModel = Field(
         LimitsModel(), description="what the prober may put through this firewall"
     )

@@ -20,6 +20,7 @@ from psapwatch.config.psap_rules import PSAP_RULES, attributes_of, path_keys
 from psapwatch.duration import print_duration as show
 from psapwatch.endpoint import PortRange
 from psapwatch.net.srtp import MISSING, is_available
+from psapwatch.schedule import CALLS_PER_ATTEMPT, MESSAGES_PER_ATTEMPT
 
 ANSWERED_LATE_S: Final = 2.0
 """Patience that a call needs beyond the delay which it asks for."""
@@ -85,6 +86,20 @@ def _must_blocks(parts: Parts) -> Errors:
         whose = whose or pass_.get(piece.model.must_block, "")
         if whose:
             yield piece.error(f"is where {whose} is reached; that has to pass", "must_block")
+
+
+def _rate_bursts(parts: Parts) -> Errors:
+    """Eight calls at once go to our own responder, and have to fit into the limits."""
+    messages, calls = MESSAGES_PER_ATTEMPT["burst"], CALLS_PER_ATTEMPT["burst"]
+    for piece in parts.firewalls.values():
+        limits = piece.model.limits
+        if not piece.model.rate_burst:
+            continue
+        if not piece.model.reference:
+            yield piece.error("calls the reference; this firewall has none", "rate_burst")
+        for limit, needed in (("messages_per_second", messages), ("concurrent_calls", calls)):
+            if getattr(limits, limit) < needed:
+                yield piece.error(f"needs limits.{limit} of at least {needed}", "rate_burst")
 
 
 def _checks(parts: Parts) -> Errors:
@@ -215,6 +230,7 @@ _RULES: Final[tuple[Callable[[Parts], Errors], ...]] = (
     _sources,
     _controls,
     _must_blocks,
+    _rate_bursts,
     _checks,
     _on_ours,
     _secured_media,

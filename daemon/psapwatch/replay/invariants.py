@@ -6,6 +6,7 @@ the network after.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ from psapwatch.metrics_names import ATTEMPTS, INCIDENTS, INTERNAL_ERRORS, Row
 from psapwatch.metrics_names import BATTERY as BATTERY_ATTEMPTS
 from psapwatch.permits import spacing_of
 from psapwatch.replay.stage import Stage
+from psapwatch.schedule import BURST_CALLS
 from psapwatch.simulator.carriage import Crossing
 from psapwatch.sip.guard import NotATestCall, permit
 from psapwatch.sip.request import loose
@@ -29,6 +31,7 @@ GRAIN_S: Final = 0.02
 """What two clocks may differ by."""
 STREAM_S: Final = 35.0
 """How long a connection may hold an INVITE back that has left us: its own retransmissions."""
+AT_ONCE_S: Final = 0.1
 _ROUTE: Final = re.compile(rb"(?m)^Route: ([^\r\n]*)")
 
 
@@ -49,6 +52,14 @@ class Tap:
         self._meant = {loose(path.uri): path.psap.id for path in scene.config.paths}
         self._astray: dict[str, str] = {}
         """PSAP -> by whom its last call was answered in its place."""
+        self._at_once_max = {
+            firewall.sources[0].address: BURST_CALLS
+            if firewall.rate_burst
+            else math.ceil(firewall.limits.calls_per_second)
+            for firewall in scene.config.firewalls
+        }
+        """By the source of its calls, what a firewall's budget lets begin in no time."""
+        self._begun: dict[str, list[float]] = {}
         self._last: dict[str, float] = {}
         self._seen: set[str] = set()
         scene.topology.world.network.taps.append(self.crossed)
@@ -66,6 +77,7 @@ class Tap:
             return  # the same call again: a retransmission, or with credentials
         self._seen.add(call_id)
         self.invites += 1
+        self._count_at_once(packet)
         psap, spacing_s = self._spacing.get(packet.destination.host, ("", 0.0))
         last = self._last.get(psap) if psap else None
         slack_s = GRAIN_S if packet.transport == "udp" else STREAM_S
@@ -74,6 +86,17 @@ class Tap:
             gap_s = packet.at - last
             self.wrong.append(f"{packet.at:.3f} s: {psap} called {gap_s:.1f} s after the last call")
         self._last[psap] = packet.at
+
+    def _count_at_once(self, packet: Crossing) -> None:
+        """A burst of calls leaves only where that was agreed, and to no PSAP."""
+        source, at = packet.source.host, packet.at
+        at_once_max = self._at_once_max.get(source)
+        if packet.transport != "udp" or at_once_max is None:
+            return  # a connection holds INVITEs back, and lets them go together
+        begun = [each for each in self._begun.get(source, ()) if at - each < AT_ONCE_S]
+        self._begun[source] = [*begun, at]
+        if len(begun) >= at_once_max:
+            self.wrong.append(f"{at:.3f} s: {len(begun) + 1} calls at once from {source}")
 
     def _leads_astray(self, octets: bytes, reached: str) -> bool:
         """Whether a call reaches another PSAP than it is meant for, and the last one did not.

@@ -36,7 +36,7 @@ def random_world(seed: int) -> Scenario:
 def random_yaml(seed: int) -> str:
     """The world of a seed, as a file."""
     chance = seeded(seed, "random world")
-    network = _network(chance)
+    network = _network(chance) | {"rate_burst": seed % 2 == 0}
     faults = [_fault(chance, network) for _nth in range(chance.randint(1, 4))]
     lines = [
         f"title: world by chance, seed {seed}",

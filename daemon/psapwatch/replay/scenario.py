@@ -65,6 +65,9 @@ class NetworkModel(Strict):
     must_block: bool = Field(
         default=False, description="each firewall has something that it has to block"
     )
+    rate_burst: bool = Field(
+        default=False, description="the references may be called eight times at once"
+    )
     ipv6: bool = Field(default=False, description="every PSAP has an IPv6 address as well")
     answers: ScriptName = Field("multipart", description="what answering points play")
     calls_every: Duration = Field(300.0, ge=1, description="between test calls to one PSAP")
@@ -294,6 +297,7 @@ def _plan(network: NetworkModel) -> Plan:
         calls_every_s=network.calls_every,
         messages_per_second=network.messages_per_second,
         must_block=network.must_block,
+        rate_burst=network.rate_burst,
     )
 
 

@@ -73,6 +73,8 @@ class Plan:
     """What the daemon may put through each firewall."""
     must_block: bool = False
     """Behind each firewall stands something that answers and that the firewall has to block."""
+    rate_burst: bool = False
+    """Each firewall's reference may be called eight times at once."""
     sip_ports: PortRange = PortRange(20_000, 29_999)
     rtp_ports: PortRange = PortRange(40_000, 49_999)
 
@@ -236,6 +238,7 @@ def _outlook(plan: Plan, v: int, agencies: tuple[Psap, ...]) -> Outlook:
             must_block=f"sip:blocked-{name}.example.gov{_reference_params(plan)}"
             if plan.must_block
             else None,
+            rate_burst=plan.rate_burst,
         )
         for f, name in enumerate(plan.firewalls)
     )
