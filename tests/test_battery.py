@@ -12,6 +12,7 @@ from psapwatch.battery import (
     Outcomes,
     Row,
     Signature,
+    as_rows,
     in_words,
     is_variant,
     named_cause,
@@ -208,20 +209,20 @@ UP = Standing(State.UP, passes=9, last_pass_at=99.0, last_at=99.0, passing_since
 
 def test_only_silence_is_told_apart() -> None:
     """Who sends ICMP, a reset or a 503 says by itself what it is."""
-    tried: Outcomes = {"second_source": PASS}
+    tried: dict[Row, Outcome] = {"second_source": PASS}
     by_kind = {"options": [_down(Cause.EXPLICIT_REJECT)]}
-    assert named_cause(by_kind, 90.0, tried) == (Cause.EXPLICIT_REJECT, None)
+    assert named_cause(by_kind, tried | as_rows(by_kind, 90.0)) == (Cause.EXPLICIT_REJECT, None)
     by_kind = {"options": [_down(Cause.CALLS_BLOCKED)]}
-    assert named_cause(by_kind, 90.0, tried)[0] is Cause.SOURCE_BLOCKED
+    assert named_cause(by_kind, tried | as_rows(by_kind, 90.0))[0] is Cause.SOURCE_BLOCKED
 
 
 def test_old_flows_that_pass_beside_new_ones_that_fail() -> None:
     """A rule push behind "established, accept": all that is new dies."""
     silent = _down(Cause.CALLS_BLOCKED)
     by_kind = {"call": [silent], "options": [silent] * 3, "kept": [UP] * 3}
-    assert named_cause(by_kind, 90.0, {})[0] is Cause.NEW_FLOWS_BLOCKED
+    assert named_cause(by_kind, as_rows(by_kind, 90.0))[0] is Cause.NEW_FLOWS_BLOCKED
     by_kind = {"call": [UP], "options": [UP] * 3, "kept": [silent] * 3}
-    assert named_cause(by_kind, 90.0, {})[0] is Cause.STALE_FLOW
+    assert named_cause(by_kind, as_rows(by_kind, 90.0))[0] is Cause.STALE_FLOW
 
 
 def test_a_check_on_our_responder_fills_the_row_that_it_asks() -> None:

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from psapwatch.battery import named_cause
+from psapwatch.battery import as_rows, named_cause
 from psapwatch.casebook import Casebook
 from psapwatch.detection import Standing, State
 from psapwatch.endpoint import Check, Firewall, Path, Psap, Source
@@ -282,7 +282,8 @@ def test_the_end_of_a_total_block_is_not_taken_for_a_block_of_calls() -> None:
     came_back_at = {1_047.0: Cause.INVITE_BLOCKED, 1_049.0: Cause.CALLS_BLOCKED}
     for passing_since, cause in came_back_at.items():
         options = Standing(State.UP, passes=3, last_at=now, passing_since=passing_since)
-        assert named_cause({"call": calls, "options": [options]}, since, {})[0] is cause
+        by_kind = {"call": calls, "options": [options]}
+        assert named_cause(by_kind, as_rows(by_kind, since))[0] is cause
 
 
 def test_a_psap_that_answers_calls_and_no_options_is_a_ticket() -> None:

@@ -213,9 +213,9 @@ def tell_apart(outcomes: Outcomes, shown: Cause = Cause.CALLS_BLOCKED) -> Signat
 
 
 def named_cause(
-    by_kind: Mapping[str, Sequence[Standing]], since: float, tried: Outcomes
+    by_kind: Mapping[str, Sequence[Standing]], outcomes: Outcomes
 ) -> tuple[Cause, Signature | None]:
-    """The cause that most failing standings name; silence is told apart by what else was tried.
+    """The cause that most failing standings name; silence is told apart by all that was tried.
 
     ICMP is rate-limited: one prohibition explains much silence.
     """
@@ -225,7 +225,7 @@ def named_cause(
         return cause, None
     if Cause.EXPLICIT_REJECT in named:
         return Cause.EXPLICIT_REJECT, None
-    signature = tell_apart({**tried, **as_rows(by_kind, since)}, cause)
+    signature = tell_apart(outcomes, cause)
     return (signature.cause, signature) if signature else (cause, None)
 
 

@@ -108,8 +108,8 @@ def _named(
     seen_as: str,
 ) -> Incident:
     """The incident with the cause that its failures have now, and what that rests on."""
-    since = incident.first_failure_at
-    cause, signature = named_cause(by_kind, since, tried)
+    outcomes = {**tried, **as_rows(by_kind, incident.first_failure_at)}
+    cause, signature = named_cause(by_kind, outcomes)
     if incident.alertname == "CallsDegraded" and "loss" in incident.evidence and signature is None:
         if incident.evidence["kind"] == "kept":
             cause = Cause.STALE_FLOW
@@ -120,9 +120,8 @@ def _named(
     evidence = dict(incident.evidence)
     if found:
         evidence["battery"] = {row: finding.said for row, finding in found.items()}
-    outcomes = conclusive({**tried, **as_rows(by_kind, since)})
-    if outcomes:
-        evidence["outcomes"] = outcomes
+    if said := conclusive(outcomes):
+        evidence["outcomes"] = said
     ends = [f"{name}: {found[row].said}" for row, name in WALKS.items() if _is_cut(found.get(row))]
     if ends:
         evidence["last_hop"] = "; ".join(ends)
