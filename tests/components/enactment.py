@@ -83,6 +83,8 @@ class Row:
     stays_s: float = 6.0
     """The fault stays so long after all is told that must be: nothing else may be told, and what
     the battery tries meets the fault as well."""
+    messages_per_second: int | None = None
+    """What was agreed, near what the bench's pace comes to; None: more than anybody sends."""
     times: int = 1
     """How often the fault comes, ``stays_s`` there and ``gone_s`` not."""
     gone_s: float = 2.0
@@ -317,6 +319,8 @@ def _settings(scene: Scene, webhook: str) -> dict[str, Any]:
     source = {"advertise": None, **OURS}
     sources = (*OUTSIDE[:2], OUTSIDE_V6) if plan.with_v6 else OUTSIDE[:2]
     witness = f"sip:witness@{FIREWALL_OUTER}"
+    agreed = scene.row.messages_per_second
+    limits = {**ROOMY, "messages_per_second": agreed} if agreed else ROOMY
     return {
         "vantage": "boston-a",
         "identity": {"from": "sip:911-path-test@example.net"},
@@ -328,7 +332,7 @@ def _settings(scene: Scene, webhook: str) -> dict[str, Any]:
                 ],
                 "reference": f"sip:reference@198.{18 + nth}.255.1;transport={transport}",
                 "control": {"source": {"address": CONTROL, **source}},
-                "limits": ROOMY,
+                "limits": limits,
             }
             for nth, name in enumerate(plan.firewalls)
         },

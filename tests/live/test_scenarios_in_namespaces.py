@@ -103,6 +103,13 @@ ROWS: Final = (
     Row("s17-path-mtu-black-hole",
         (sh("ip link set inner mtu 1300", "ip link set inner mtu 1500"),
          nft("icmp type destination-unreachable counter drop", chain="output"))),
+    Row("s20-the-prober-is-quarantined",
+        (nft(f"{SIP} ip saddr @flooders counter drop",
+             f"{SIP} update @rates {{ ip saddr limit rate over 12/second burst 10 packets }}"
+             " add @flooders { ip saddr timeout 12s } counter drop",
+             first="add set inet bench rates { type ipv4_addr; size 64; flags dynamic; }\n"
+             "add set inet bench flooders { type ipv4_addr; size 64; flags dynamic,timeout; }"),),
+        messages_per_second=40, stays_s=15.0),
     Row("s21-udp-state-timeout",
         (sh(f"echo 2 > {UDP_TIMEOUT}; echo 2 > {UDP_TIMEOUT}_stream",
             f"echo 30 > {UDP_TIMEOUT}; echo 120 > {UDP_TIMEOUT}_stream"),
