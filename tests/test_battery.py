@@ -127,8 +127,13 @@ def _calls(
         (_calls(4, 1, 0), False),
         (_calls(4, 1, 6, options_repeated=True), False),
         (_calls(4, 1, 6, failed_at=0.5), False),
+        (_calls(2, 6, 40), True),
+        (_calls(4, 40, 6), False),
     ],
-    ids=["limited", "by-flow", "none-fails", "all-packets", "the-end-of-a-block"],
+    ids=[
+        *("limited", "by-flow", "none-fails", "all-packets", "the-end-of-a-block"),
+        *("a-tight-limit", "packet-by-packet"),
+    ],
 )
 def test_a_limit_lets_calls_pass_when_they_are_sent_again(
     tried: Tried, *, is_limited: bool

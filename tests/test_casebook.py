@@ -12,12 +12,12 @@ from psapwatch.casebook import Casebook
 from psapwatch.detection import Standing, State
 from psapwatch.endpoint import Check, Firewall, Path, Psap, Source
 from psapwatch.incident import Incident, Notice
-from psapwatch.look import Ground
+from psapwatch.look import Ground, look_at
 from psapwatch.pooled import Pools
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 from psapwatch.verdict import Cause
-from psapwatch.wanted import IN_A_ROW, PATIENCE_S, TOTAL_LOSS, is_chance
+from psapwatch.wanted import IN_A_ROW, PATIENCE_S, TOTAL_LOSS, Wanted, is_chance
 
 OPTIONS = Check("keepalive", 15.0, 4.0, OptionsSettings())
 CALLS = Check("test-call", 300.0, 8.0, CallSettings())
@@ -500,6 +500,23 @@ def test_what_was_seen_before_the_clock_was_stepped_back_keeps_nothing_open() ->
     ]
     scene.book.review(standings, pools, now + 700.0)
     assert [incident.changes for incident in scene.book.open] == [2], "met again, and failing now"
+
+
+@pytest.mark.parametrize(("loss", "pages"), [(0.92, 0), (1.0, 1)])
+def test_a_share_that_was_paged_pages_again_only_when_all_of_it_is_lost(
+    loss: float, pages: int
+) -> None:
+    """An estimate that crosses nine in ten to and fro wakes nobody a second time."""
+    scene = Scene()
+    paged = Wanted(
+        *("CallsDegraded", "page", "firewall", "fw-east", "", "fw-east", 1_000.0, ()),
+        evidence={"kind": "call", "loss": 0.85, "samples": 20, "failures": 17},
+    )
+    look = look_at(scene.book.ground, {}, scene.now, lambda _: False, lambda _path, _at: False)
+    assert [each.status for each in scene.book._want(paged, look)] == ["open"]
+    more = replace(paged, alertname="CallsBlocked", evidence=dict(paged.evidence) | {"loss": loss})
+    told = scene.book._want(more, look)
+    assert [each.status for each in told].count("open") == pages
 
 
 def test_three_failed_calls_in_a_row_are_no_block_where_half_is_lost() -> None:

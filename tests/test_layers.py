@@ -46,6 +46,7 @@ LAYERS: Final = {
         "casebook",
         "causes",
         "described",
+        "escalation",
         "desk",
         "detection",
         "diagnosis",

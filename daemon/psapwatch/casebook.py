@@ -14,6 +14,7 @@ from typing import Final
 from psapwatch.announced import Change, quoted
 from psapwatch.described import SMALL, described, kinds_of, members_now
 from psapwatch.endpoint import Path
+from psapwatch.escalation import gives_way, is_nearly_as_much
 from psapwatch.fault_domain import Scope, scopes_of
 from psapwatch.incident import Incident, Notice
 from psapwatch.look import Ground, Look, Muted, Standings, look_at
@@ -32,9 +33,6 @@ from psapwatch.wanted import Wanted, wanted_domains, wanted_losses, wanted_psaps
 
 SICK_SHARE: Final = 0.1
 """A domain is well again when no more than this share of its tested members fails."""
-
-ESCALATING_SAMPLES: Final = 50
-"""A share estimated from fewer does not turn a ticket into a page: early ones are too high."""
 
 _FOLLOWED: Final = frozenset({"CallsBlocked", "CallsDegraded", "RedundancyLost", "Misrouted"})
 """Alerts whose life follows the standings; the others are withdrawn by whoever reported them."""
@@ -216,9 +214,9 @@ class Casebook:
         """Open what is not open yet; a bigger incident takes the smaller ones in."""
         vantage = self.ground.vantage
         known = self._open.get((wanted.alertname, vantage, wanted.scope, wanted.member))
-        if known is not None and not _gives_way(known.incident, wanted):
+        if known is not None and not gives_way(known.incident, wanted):
             return []
-        if wanted.alertname == "CallsDegraded" and self._is_blocked(wanted):
+        if self._is_told(wanted):
             return []
         incident = Incident(
             id=self._new_id(),
@@ -244,9 +242,13 @@ class Casebook:
         opened = self._begin(described(self.ground, incident, look, self.tried), look.now)
         return [*gone, opened, *self._take_in(opened.incident, look.now)]
 
-    def _is_blocked(self, wanted: Wanted) -> bool:
-        """Whether a total block that is open already says more."""
-        return any(
+    def _is_told(self, wanted: Wanted) -> bool:
+        """Whether what is open already says more, or has paged for nearly as much."""
+        if wanted.alertname == "CallsBlocked":
+            same = ("CallsDegraded", self.ground.vantage, wanted.scope, wanted.member)
+            paged = self._open.get(same)
+            return paged is not None and is_nearly_as_much(paged.incident, wanted)
+        return wanted.alertname == "CallsDegraded" and any(
             each.incident.alertname == "CallsBlocked"
             and each.incident.scope not in SMALL
             and self.ground.inside((each.incident.scope, each.incident.member))
@@ -328,19 +330,6 @@ class Casebook:
 def _explains_paths(incident: Incident) -> bool:
     """Whether an incident is of something bigger that explains failures of paths to PSAPs."""
     return incident.scope not in SMALL and incident.evidence.get("kind") not in OURS_ALONE
-
-
-def _gives_way(open_now: Incident, wanted: Wanted) -> bool:
-    """Whether what only our own responder shows makes room for what callers meet."""
-    was, is_now = open_now.evidence.get("kind"), wanted.evidence.get("kind")
-    if was in OURS_ALONE and is_now not in OURS_ALONE:
-        return True
-    if was is None and is_now == "options":
-        return False  # all OPTIONS fail, or come back by and by: only calls make a page of it
-    # severity is fixed when an incident opens: an escalation closes the ticket and opens the page
-    samples = wanted.evidence.get("samples", ESCALATING_SAMPLES)
-    is_sure = isinstance(samples, int) and samples >= ESCALATING_SAMPLES
-    return (open_now.severity, wanted.severity) == ("ticket", "page") and is_sure
 
 
 def _told(incident: Incident) -> tuple[Cause, int, int, tuple[str, ...]]:

@@ -110,13 +110,13 @@ def _named(
     """The incident with the cause that its failures have now, and what that rests on."""
     outcomes = {**tried, **as_rows(by_kind, incident.first_failure_at)}
     cause, signature = named_cause(by_kind, outcomes)
+    if cause in SILENT and incident.cause not in SILENT:
+        cause = incident.cause  # what was told apart once is not forgotten for less
     if incident.alertname == "CallsDegraded" and "loss" in incident.evidence and signature is None:
         if incident.evidence["kind"] == "kept":
             cause = Cause.STALE_FLOW
         elif cause in SILENT:
             cause = Cause.INTERMITTENT_LOSS  # a certificate says what it is, also of a share
-    if cause in SILENT and incident.cause not in SILENT:
-        cause = incident.cause  # what was told apart once is not forgotten for less
     evidence = dict(incident.evidence)
     if found:
         evidence["battery"] = {row: finding.said for row, finding in found.items()}

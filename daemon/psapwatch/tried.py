@@ -18,6 +18,9 @@ from psapwatch.verdict import Outcome
 
 NEEDED: Final = 3
 """A row speaks once so many attempts agree: where a share is lost, one or two agree by chance."""
+REPEATED_NEEDED: Final = 2
+"""Calls that got through when they were sent again, before others fail: under a tight limit few
+calls pass at all, and two cannot be the end of a block."""
 RESULTS_MAX: Final = 64
 """Remembered of one row through one firewall; the oldest are forgotten first."""
 SINGLES_NEEDED: Final = 14
@@ -124,15 +127,18 @@ def _some_pass(psaps: Sequence[Result]) -> bool:
 def _is_limited(calls: Sequence[Result], options: Sequence[Result]) -> bool:
     """Whether calls lose single packets where OPTIONS lose none: what a limit on calls does.
 
-    A call that got through when it was sent again had the same flow and content as before. Where
-    a block ended, those in flight got through so too, but then none that began later fails.
+    A call that got through when it was sent again had the same flow and content as before. Only
+    calls before the newest failure count: where a block ended, those in flight got through so too.
+    Packets that are lost one by one, calls' alone, let most calls pass at once; a limit most fail.
     """
-    passed = [each for each in calls if each.outcome is not Outcome.FAIL]
-    repeated = [each.at for each in passed if each.is_repeated]
-    if len(repeated) < NEEDED or 2 * len(repeated) < len(passed):
-        return False
-    failed_later = any(each.outcome is Outcome.FAIL and each.at > min(repeated) for each in calls)
-    return failed_later and not any(each.is_repeated for each in options)
+    ended = max((each.at for each in calls if each.outcome is Outcome.FAIL), default=0.0)
+    counted = [each for each in calls if each.at <= ended]
+    passed = [each for each in counted if each.outcome is not Outcome.FAIL]
+    repeated = sum(each.is_repeated for each in passed)
+    failed = len(counted) - len(passed)
+    is_limit = max(2 * repeated, failed) >= len(passed)
+    at_once = not any(each.is_repeated for each in options)
+    return repeated >= REPEATED_NEEDED and is_limit and at_once
 
 
 def _sum_of(results: Sequence[Result]) -> Finding:

@@ -219,8 +219,8 @@ class LoadFault(Timed):
             stage.sent[label] += 1
             source = Address(hosts[nth % len(hosts)], 5060)
             network.datagram(source, _NOBODY, _CALL % nth)
-            # in time with a limiter's own beat they would take every place, or none
-            await asyncio.sleep(network.random.uniform(0.5, 1.5) / self.per_second)
+            # as callers come; in time with a limiter's beat they would take every place, or none
+            await asyncio.sleep(network.random.expovariate(self.per_second))
 
 
 def _firewalls(stage: Stage, name: str) -> list[SimulatedFirewall]:
