@@ -21,6 +21,7 @@ NEEDED: Final = 3
 REPEATED_NEEDED: Final = 2
 """Calls that got through when they were sent again, before others fail: under a tight limit few
 calls pass at all, and two cannot be the end of a block."""
+LUCK_MAX: Final = 0.01
 RESULTS_MAX: Final = 64
 """Remembered of one row through one firewall; the oldest are forgotten first."""
 SINGLES_NEEDED: Final = 14
@@ -137,8 +138,14 @@ def _is_limited(calls: Sequence[Result], options: Sequence[Result]) -> bool:
     repeated = sum(each.is_repeated for each in passed)
     failed = len(counted) - len(passed)
     is_limit = max(2 * repeated, failed) >= len(passed)
-    at_once = not any(each.is_repeated for each in options)
-    return repeated >= REPEATED_NEEDED and is_limit and at_once
+    return repeated >= REPEATED_NEEDED and is_limit and _are_spared(options, counted)
+
+
+def _are_spared(options: Sequence[Result], calls: Sequence[Result]) -> bool:
+    """Whether OPTIONS all pass at once, too many for luck if they were lost as calls are."""
+    at_once = sum(each.outcome is not Outcome.FAIL and not each.is_repeated for each in calls)
+    is_clear = not any(each.outcome is Outcome.FAIL or each.is_repeated for each in options)
+    return is_clear and (at_once / len(calls)) ** len(options) < LUCK_MAX
 
 
 def _sum_of(results: Sequence[Result]) -> Finding:
