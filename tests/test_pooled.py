@@ -8,8 +8,18 @@ from hypothesis import strategies as st
 
 import false_alarms
 from psapwatch.detection import Standing, State
-from psapwatch.pooled import PAGE_LOSS, Finding, Pools, SampleKind, counts, packet_loss
+from psapwatch.pooled import (
+    PAGE_LOSS,
+    Finding,
+    Pools,
+    SampleKind,
+    counts,
+    first_answered,
+    packet_loss,
+)
 from psapwatch.simulator.chance import seeded
+from psapwatch.verdict import PASSED
+from samples import answered, attempt, sent
 
 EAST = ("firewall", "fw-east")
 WEST = ("firewall", "fw-west")
@@ -167,3 +177,17 @@ def test_packet_loss_from_unanswered_sends(lost: float) -> None:
 def test_severity(kind: SampleKind, loss: float, severity: str | None) -> None:
     """5 % of calls page; 5 % of packets are a ticket and 20 % page."""
     assert Finding(kind, EAST, 0.0, loss, 100, 10).severity == severity
+
+
+@pytest.mark.parametrize(("phase_s", "at_once"), [(0.002, True), (0.499, True), (0.502, False)])
+def test_what_a_call_waits_for_its_row_is_no_time_to_answer(
+    phase_s: float, *, at_once: bool
+) -> None:
+    """Moments count from an attempt's beginning, an answer's phase from when the INVITE left."""
+    left_s = 0.03
+    seen = (
+        sent(left_s, method="INVITE"),
+        sent(left_s + 0.5, 2, "INVITE"),
+        answered(left_s + phase_s, method="INVITE", phase_s=phase_s, late=False),
+    )
+    assert first_answered(attempt(seen=seen), PASSED) is at_once

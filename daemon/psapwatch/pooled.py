@@ -338,12 +338,12 @@ def first_answered(evidence: Evidence, verdict: Verdict) -> bool | None:
     """
     if evidence.transport != "udp" or verdict.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE):
         return None
-    first = evidence.first(Kind.RESPONSE)
+    first, sends = evidence.first(Kind.RESPONSE), tuple(evidence.of(Kind.SENT))
     if first is None:
         return None
-    again = next((sent for sent in evidence.of(Kind.SENT) if sent["nth"] != 1), None)
-    # phase_s counts to the kernel's receive time: an answer that waited in our buffer was in time
-    return again is None or float(first["phase_s"] or 0.0) < again.at_s
+    again = next((sent for sent in sends if sent["nth"] != 1), None)
+    # phase_s: from the first sending, which waits for the ledger, to the kernel's receive time
+    return again is None or float(first["phase_s"] or 0.0) < again.at_s - sends[0].at_s
 
 
 def _rank(scope: Scope) -> tuple[int, str]:
