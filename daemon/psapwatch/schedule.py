@@ -114,7 +114,7 @@ class Budget:
             return wait
         if self.calls_now + calls > self.limits.concurrent_calls:
             return max(wait, 0.05)
-        return max(wait, self._calls.wait_s(calls, now))
+        return max(wait, self._calls.wait_s(1.0, now))  # a burst is paid for by those after it
 
     def enter(self, kind: str, now: float) -> None:
         """Take what an attempt needs."""

@@ -53,9 +53,8 @@ class Tap:
         self._astray: dict[str, str] = {}
         """PSAP -> by whom its last call was answered in its place."""
         self._at_once_max = {
-            firewall.sources[0].address: BURST_CALLS
-            if firewall.rate_burst
-            else math.ceil(firewall.limits.calls_per_second)
+            firewall.sources[0].address: math.ceil(firewall.limits.calls_per_second)
+            + BURST_CALLS * firewall.rate_burst
             for firewall in scene.config.firewalls
         }
         """By the source of its calls, what a firewall's budget lets begin in no time."""
