@@ -144,6 +144,38 @@ def test_a_limit_lets_calls_pass_when_they_are_sent_again(
     assert (signature is not None and signature.cause is Cause.RATE_LIMITED) == is_limited
 
 
+@pytest.mark.parametrize(
+    ("failed", "passed", "variants", "cause"),
+    [
+        (0, 6, 3, Cause.CONTENT_BLOCKED),
+        (1, 29, 3, Cause.CONTENT_BLOCKED),
+        (5, 5, 3, None),
+        (5, 5, 7, Cause.CONTENT_BLOCKED),
+    ],
+    ids=[
+        "calls pass",
+        "one PSAP fails by itself",
+        "half is lost",
+        "half is lost, and all of these",
+    ],
+)
+def test_variants_that_fail_by_chance_name_nothing(
+    failed: int, passed: int, variants: int, cause: Cause | None
+) -> None:
+    """Where half of all calls is lost, three with a location fail in a row one time in eight."""
+    tried = Tried()
+    for nth in range(failed + passed):
+        outcome = FAIL if nth < failed else PASS
+        tried.take("fw-east", "call", Result(outcome, "so", "p", 1.0))
+    for _ in range(variants):
+        tried.take("fw-east", "large_call", Result(FAIL, "so", "r", 1.0))
+        tried.take("fw-east", "padded_call", Result(PASS, "so", "r", 1.0))
+    found = tried.about("firewall", "fw-east", ("p",), 0.0, 9.0)
+    assert found["large_call"].said.startswith(f"0 of {variants}")
+    signature = tell_apart({row: finding.outcome for row, finding in found.items()})
+    assert (signature and signature.cause) is cause
+
+
 def _burst(
     *,
     singles: int = SINGLES_NEEDED,

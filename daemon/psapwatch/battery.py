@@ -157,7 +157,7 @@ _BLOCKS: Final = (Cause.EXPLICIT_REJECT, Cause.CONNECTION_REFUSED)
 """A firewall may answer, reset or send ICMP in place of what it blocks."""
 
 
-_VARIANTS: Final = (
+VARIANTS: Final = (
     "large_call",
     "padded_call",
     "large_call_tcp",
@@ -190,7 +190,7 @@ def is_variant(path: Path, check: Check) -> bool:
     Its failures are of its own kind: no samples of how callers fare.
     """
     row = row_of(path, check)
-    return row in _VARIANTS
+    return row in VARIANTS
 
 
 def conclusive(outcomes: Outcomes) -> dict[Row, Outcome]:

@@ -8,11 +8,11 @@ burst of calls that lost some where single ones lose none.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from psapwatch.battery import CALLS, OUR_ROWS, WALKS, Row
+from psapwatch.battery import CALLS, OUR_ROWS, VARIANTS, WALKS, Row
 from psapwatch.echoed import Echoes
 from psapwatch.verdict import Outcome
 
@@ -22,6 +22,8 @@ REPEATED_NEEDED: Final = 2
 """Calls that got through when they were sent again, before others fail: under a tight limit few
 calls pass at all, and two cannot be the end of a block."""
 LUCK_MAX: Final = 0.01
+"""What chance does more often than that proves nothing."""
+_PLAIN: Final[tuple[Row, ...]] = ("call", "small_call")
 RESULTS_MAX: Final = 64
 """Remembered of one row through one firewall; the oldest are forgotten first."""
 SINGLES_NEEDED: Final = 14
@@ -96,6 +98,9 @@ class Tried:
         if _is_limited(calls, spoken.get("reference", ())):
             repeated = sum(each.is_repeated for each in calls)
             found["repeated_call"] = Finding(Outcome.PASS, f"{repeated} of {len(calls)}")
+        for row in VARIANTS:
+            if row in found and _fail_by_luck(spoken[row], spoken):
+                found[row] = Finding(Outcome.INCONCLUSIVE, found[row].said)
         if burst := found.get("burst_call"):
             singles, psaps = spoken.get("small_call", ()), spoken.get("call", ())
             if not (_are_steady(singles) and _some_pass(psaps)):
@@ -106,6 +111,14 @@ class Tried:
         """Whether single calls to our responder have all passed, often enough to tell a burst."""
         singles = self._results.get((firewall, "small_call"), ())
         return _are_steady([each for each in singles if each.at >= since])
+
+
+def _fail_by_luck(variant: Sequence[Result], spoken: Mapping[Row, Sequence[Result]]) -> bool:
+    """Whether plain calls lose a share, of which all that failed here may be a part."""
+    plain = [each.outcome is Outcome.FAIL for row in _PLAIN for each in spoken.get(row, ())]
+    lost = sum(plain) / len(plain) if plain else 0.0
+    all_fail = all(each.outcome is Outcome.FAIL for each in variant)
+    return all_fail and lost < 1.0 and lost ** len(variant) >= LUCK_MAX
 
 
 def _are_steady(singles: Sequence[Result]) -> bool:
