@@ -66,8 +66,11 @@ def place_calls(
     load: float = 0.0,
     load_on: Peer | None = None,
     uri: str = "",
+    burst: bool = False,
 ) -> list[Called]:
     """Call ``peer`` so many times; ``load`` OPTIONS a second go to ``load_on`` meanwhile.
+
+    ``burst``: eight calls at once each time, and what they came to together.
 
     Raises:
         AssertionError: the program failed.
@@ -83,6 +86,7 @@ def place_calls(
         "civic": list((civic or {}).items()),
         "patience_s": patience_s,
         "psap": psap,
+        "burst": burst,
         "dscp": dscp,
         "load": load,
         "load_uri": load_on.uri if load_on else "",

@@ -19,6 +19,7 @@ from psapwatch.evidence import Evidence, Kind, to_json
 from psapwatch.net.pump import Pump
 from psapwatch.net.system import close_world, raise_file_limit, system_world
 from psapwatch.probes.base import Errand
+from psapwatch.probes.burst import BurstSettings
 from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 from psapwatch.world import OpenCall, World
@@ -74,7 +75,7 @@ async def main(settings: dict[str, Any]) -> None:
     path = Path(
         psap, "p", "here", Firewall("fw", (source,)), settings["uri"], settings["transport"]
     )
-    call = CallSettings(**settings["call"])
+    call = BurstSettings() if settings["burst"] else CallSettings(**settings["call"])
     check = Check("call", 1.0, settings["patience_s"], call)
     busy = None
     if settings["load"]:
