@@ -519,6 +519,22 @@ def test_a_share_that_was_paged_pages_again_only_when_all_of_it_is_lost(
     assert [each.status for each in told].count("open") == pages
 
 
+def test_a_psap_that_comes_back_is_no_ticket_beside_its_page() -> None:
+    """Its first call passes while OPTIONS have not come back yet: that is told already."""
+    scene = Scene(checks=(OPTIONS, CALLS))
+    scene.block("p07/fw-east")
+    assert _said(scene.review(6.0)) == [("open", "CallsBlocked", "psap", "p07")]
+    down = scene._standing("p07/fw-east")
+    scene.lift()
+    standings = {
+        (key, check.name): {"leg": scene._standing(key)}
+        for key in scene.paths
+        for check in scene.checks
+    }
+    standings["p07/fw-east", OPTIONS.name] = {"leg": down}
+    assert _said(scene.book.review(standings, Pools(), scene.now + 1.0)) == []
+
+
 def test_three_failed_calls_in_a_row_are_no_block_where_half_is_lost() -> None:
     """Bad luck that comes once in eight times is not told; one in a million is."""
     assert is_chance(0.5, 3)

@@ -248,12 +248,16 @@ class Casebook:
             same = ("CallsDegraded", self.ground.vantage, wanted.scope, wanted.member)
             paged = self._open.get(same)
             return paged is not None and is_nearly_as_much(paged.incident, wanted)
-        return wanted.alertname == "CallsDegraded" and any(
-            each.incident.alertname == "CallsBlocked"
-            and each.incident.scope not in SMALL
-            and self.ground.inside((each.incident.scope, each.incident.member))
-            & self.ground.inside((wanted.scope, wanted.member))
+        scope = (wanted.scope, wanted.member)
+        blocked = (
+            (each.incident.scope, each.incident.member)
             for each in self._open.values()
+            if each.incident.alertname == "CallsBlocked"
+        )
+        return wanted.alertname == "CallsDegraded" and any(
+            other == scope
+            or (other[0] not in SMALL and self.ground.inside(other) & self.ground.inside(scope))
+            for other in blocked
         )
 
     def _begin(self, incident: Incident, now: float) -> Notice:

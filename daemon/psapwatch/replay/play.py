@@ -29,7 +29,7 @@ from psapwatch.simulator.world import EPOCH
 
 INCIDENTS_MAX: Final = 10_000
 
-CALM_S: Final = 30.0
+CALM_S: Final = 15.0
 """With all faults over and all that was told closed for so long, no more is waited for."""
 CALM_STEP_S: Final = 15.0
 
