@@ -25,7 +25,7 @@ from psapwatch.schedule import MESSAGES_PER_ATTEMPT
 from psapwatch.tried import NEEDED
 from psapwatch.variants import QUARANTINE
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
-from psapwatch.wanted import Wanted
+from psapwatch.wanted import Wanted, of_firewall
 
 FLOOD_SHARE: Final = 0.75
 """From this share of ``messages_per_second`` on, a second of ours may be taken for a flood."""
@@ -203,27 +203,22 @@ class Quarantines:
     def wanted(self, ground: Ground) -> list[Wanted]:
         """One ticket for each firewall that has an address of ours in quarantine."""
         return [
-            Wanted(
-                "CallsDegraded",
+            of_firewall(
+                firewall,
                 "ticket",
-                "firewall",
-                firewall,
-                "",
-                firewall,
                 address.silent_since,
-                (),
-                untested=tuple(
-                    sorted(
-                        ground.inside(("firewall", firewall)) & ground.inside(("source", source))
-                    )
-                ),
-                evidence={
+                {
                     "kind": QUARANTINE,
                     "source": source,
                     "busiest_second": address.busiest,
                     "because": in_words(found),
                 },
                 cause=found.cause,
+                untested=tuple(
+                    sorted(
+                        ground.inside(("firewall", firewall)) & ground.inside(("source", source))
+                    )
+                ),
             )
             for (firewall, source), address in self._addresses.items()
             if address.phase == "known" and (found := address.signature()) is not None

@@ -15,7 +15,7 @@ from psapwatch.endpoint import REFERENCE
 from psapwatch.fault_domain import PASSING_MAX, FaultDomain, Member, Scope, explain
 from psapwatch.look import Ground, Standings
 from psapwatch.verdict import Cause
-from psapwatch.wanted import Wanted
+from psapwatch.wanted import Wanted, of_firewall
 
 REWRITE: Final = "rewrite"
 NAMES: Final = "names"
@@ -40,20 +40,8 @@ def wanted_variants(ground: Ground, standings: Standings, now: float) -> list[Wa
         firewall = path.firewall.id
         if not failing or not _plain_calls_pass(ground, standings, firewall, since):
             continue
-        found.setdefault(
-            firewall,
-            Wanted(
-                "CallsDegraded",
-                "page",
-                "firewall",
-                firewall,
-                "",
-                firewall,
-                since,
-                (),
-                evidence={"kind": "variant", "check": check.name, "why": failing[0].why},
-            ),
-        )
+        evidence = {"kind": "variant", "check": check.name, "why": failing[0].why}
+        found.setdefault(firewall, of_firewall(firewall, "page", since, evidence))
     return list(found.values())
 
 
@@ -77,17 +65,9 @@ def wanted_rewrites(ground: Ground, standings: Standings) -> list[Wanted]:
             continue
         for leg in standings.get(run.of_check, {}).values():
             if leg.state is State.DEGRADED and leg.cause in TOLD_DEGRADED:
-                found[firewall] = Wanted(
-                    "CallsDegraded",
-                    "ticket",
-                    "firewall",
-                    firewall,
-                    "",
-                    firewall,
-                    leg.last_at,
-                    (),
-                    evidence={"kind": REWRITE, "why": leg.why},
-                    cause=leg.cause,
+                evidence = {"kind": REWRITE, "why": leg.why}
+                found[firewall] = of_firewall(
+                    firewall, "ticket", leg.last_at, evidence, cause=leg.cause
                 )
     return list(found.values())
 

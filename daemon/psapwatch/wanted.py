@@ -52,6 +52,24 @@ class Wanted:
     """Where it is known from the first; otherwise the failures name it."""
 
 
+def of_firewall(
+    firewall: str,
+    severity: Severity,
+    since: float,
+    evidence: Mapping[str, float | str],
+    *,
+    cause: Cause = Cause.UNKNOWN,
+    untested: tuple[str, ...] = (),
+) -> Wanted:
+    """An incident of a firewall that no path of a PSAP shows: callers may not have met it yet."""
+    return Wanted(
+        *("CallsDegraded", severity, "firewall", firewall, "", firewall, since, ()),
+        untested=untested,
+        evidence=evidence,
+        cause=cause,
+    )
+
+
 def wanted_domains(ground: Ground, look: Look, pools: Pools) -> list[Wanted]:
     """One incident for each bigger thing that explains failing paths."""
     found: dict[Scope, dict[str, FaultDomain]] = {}
