@@ -21,7 +21,7 @@ from components.waiting import PAUSE_S, until
 SYSTEM_PATH: Final = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 LOG_TAIL_CHARS: Final = 4_000
 START_WITHIN_S: Final = 15.0
-END_WITHIN_S: Final = 5.0
+END_WITHIN_S: Final = 20.0
 
 PACKAGES: Final = {
     "amtool": "prometheus-alertmanager",
