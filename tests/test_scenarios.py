@@ -11,7 +11,7 @@ import pytest
 
 from psapwatch.replay.scenario import shipped
 
-SEEDS = int(os.environ.get("PSAPWATCH_SCENARIO_SEEDS", "1"))
+SEEDS = int(os.environ.get("PSAPWATCH_SCENARIO_SEEDS", "2"))
 """Of each; `make seeds` plays 200."""
 
 
