@@ -502,21 +502,23 @@ def test_what_was_seen_before_the_clock_was_stepped_back_keeps_nothing_open() ->
     assert [incident.changes for incident in scene.book.open] == [2], "met again, and failing now"
 
 
-@pytest.mark.parametrize(("loss", "pages"), [(0.92, 0), (1.0, 1)])
+@pytest.mark.parametrize(
+    ("told", "loss", "pages"), [(0.85, 0.92, 0), (0.85, 1.0, 1), (0.25, 0.92, 1)]
+)
 def test_a_share_that_was_paged_pages_again_only_when_all_of_it_is_lost(
-    loss: float, pages: int
+    told: float, loss: float, pages: int
 ) -> None:
     """An estimate that crosses nine in ten to and fro wakes nobody a second time."""
     scene = Scene()
     paged = Wanted(
         *("CallsDegraded", "page", "firewall", "fw-east", "", "fw-east", 1_000.0, ()),
-        evidence={"kind": "call", "loss": 0.85, "samples": 20, "failures": 17},
+        evidence={"kind": "call", "loss": told, "samples": 20, "failures": 17},
     )
     look = look_at(scene.book.ground, {}, scene.now, lambda _: False, lambda _path, _at: False)
     assert [each.status for each in scene.book._want(paged, look)] == ["open"]
     more = replace(paged, alertname="CallsBlocked", evidence=dict(paged.evidence) | {"loss": loss})
-    told = scene.book._want(more, look)
-    assert [each.status for each in told].count("open") == pages
+    news = scene.book._want(more, look)
+    assert [each.status for each in news].count("open") == pages
 
 
 def test_a_psap_that_comes_back_is_no_ticket_beside_its_page() -> None:

@@ -15,6 +15,9 @@ from psapwatch.wanted import Wanted
 ESCALATING_SAMPLES: Final = 50
 """A share estimated from fewer does not turn a ticket into a page: early ones are too high."""
 
+MOST: Final = 0.75
+"""A share that is lost and that was paged: nine in ten is hardly more."""
+
 
 def gives_way(open_now: Incident, wanted: Wanted) -> bool:
     """Whether what only our own responder shows makes room for what callers meet."""
@@ -29,9 +32,11 @@ def gives_way(open_now: Incident, wanted: Wanted) -> bool:
 
 
 def is_nearly_as_much(degraded: Incident, blocked: Wanted) -> bool:
-    """Whether a page for a share that is lost is out, and still not all of it is.
+    """Whether a page for most of what is lost is out, and still not all of it is.
 
-    Where nine in ten are lost the estimate crosses ``wanted.TOTAL_LOSS`` to and fro.
+    Where nine in ten are lost the estimate crosses ``wanted.TOTAL_LOSS`` to and fro. Where a small
+    share was paged, a block is news.
     """
-    loss = blocked.evidence.get("loss", 1.0)
-    return degraded.severity == "page" and isinstance(loss, float) and loss < 1.0
+    told, loss = degraded.evidence.get("loss", 0.0), blocked.evidence.get("loss", 1.0)
+    is_known = degraded.severity == "page" and isinstance(told, float) and told >= MOST
+    return is_known and isinstance(loss, float) and loss < 1.0
