@@ -60,13 +60,14 @@ def members_now(
     kinds = kinds_of(incident)
     since = incident.first_failure_at
     is_small, scope = incident.scope in SMALL, (incident.scope, incident.member)
+    well_at = {kind: pools.well_at(scope, kind) for kind in kinds}
     failing: set[str] = set()
     passing: set[str] = set()
     for (key, kind), standing in look.best.items():
-        if key not in inside or kind not in kinds:
+        if key not in inside or kind not in well_at:
             continue
         # what seems to lie ahead was seen before the clock was stepped back
-        is_proved_since = standing.last_at < pools.well_at(scope, kind) <= look.now
+        is_proved_since = standing.last_at < well_at[kind] <= look.now
         is_recent = standing.last_at <= look.now and not is_proved_since
         is_failing_now = standing.last_failed and is_recent
         if standing.is_failing and (is_small or is_failing_now):

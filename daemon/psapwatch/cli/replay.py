@@ -33,8 +33,8 @@ PROBLEMS_SHOWN: Final = 8
 
 Run = tuple[str, int]
 """A scenario's file, and a seed."""
-ALIKE_MAX: Final = 7
-"""So many runs share what they begin with: more, and a core has nothing to do in the end."""
+ALIKE_MAX: Final = 16
+"""So many runs share what they begin with at most, lest one core have nothing to do in the end."""
 
 
 @click.command()
