@@ -479,7 +479,7 @@ def test_a_path_not_called_since_its_domain_was_proved_well_is_untested(proved: 
     for nth in range(6):
         pools.take(scopes, "call", f"p{nth}", 1_000.0 + nth, failed=True)
     assert _said(review(1_010.0, 1_009.0)) == [("open", "CallsBlocked", "firewall", "fw-east")]
-    for nth in range(6 * proved):
+    for nth in range(8 * proved):
         pools.take(scopes, "call", f"p{nth}", 1_060.0 + nth, failed=False)
     review(1_070.0, 1_050.0)
     closed = _said(review(1_071.0 + CLEAN_S, 1_050.0))
@@ -649,7 +649,7 @@ def test_a_proof_from_before_the_clock_was_stepped_back_clears_no_failure_of_now
     """A domain that was proved well at a moment that lies ahead may be sick again now."""
     scene = Scene()
     (scopes,) = {scene.book.ground.scopes["p00/fw-east"]}
-    for nth in range(12):
+    for nth in range(14):
         scene.pools.take(scopes, "options", "p00/fw-east", scene.now + nth, failed=nth < 6)
     assert scene.pools.well_at(("firewall", "fw-east"), "options") > scene.now
     scene.now -= 600.0

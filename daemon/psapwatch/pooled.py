@@ -140,7 +140,7 @@ class Pool:
     def _heal(self, at: float, *, failed: bool) -> None:
         """The same test the other way round: recovery is as sure as onset."""
         healthy = _HEALTHY[self.kind]
-        # a run of bad luck brings the onset forward, so the share seen until then may be too high
+        # bad luck brings an onset forward: the share seen until then may be too high
         sick = min(max(min(self.sick_loss, self.loss), _LOSSES[self.kind][0]), 0.95)
         ratio = healthy / sick if failed else (1 - healthy) / (1 - sick)
         self.health = max(0.0, self.health + math.log(ratio))
