@@ -79,7 +79,8 @@ def test_a_call_over_tcp_always_ends(name: str) -> None:
     async def main(outside: Outside) -> Evidence:
         return await probe(outside, is_call=True)
 
-    simulated(main, plan=Plan(psaps=1, script=SCRIPTS[name], transports=("tcp",)))
+    evidence = simulated(main, plan=Plan(psaps=1, script=SCRIPTS[name], transports=("tcp",)))
+    assert evidence.duration_s < 40
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
