@@ -30,7 +30,7 @@ from components.firewall import (
     Laboratory,
     open_laboratory,
 )
-from components.inbox import Inbox, open_inbox
+from components.inbox import Inbox, Posted, open_inbox
 from components.inside import start_answering_point
 from components.process import Bench
 from components.watching import ROOMY, written
@@ -137,9 +137,12 @@ class Scene:
             )
 
     def notices(self) -> list[tuple[float, dict[str, Any]]]:
-        """What the webhook got, and when."""
-        posts = list(self.inbox.posted)
-        return [(posted.at, posted.json()) for posted in posts if posted.answered == 200]
+        """What the webhook got, and when; once what came again after a kill, as its key says."""
+        first: dict[str, Posted] = {}
+        for posted in tuple(self.inbox.posted):
+            if posted.answered == 200:
+                first.setdefault(posted.headers["Idempotency-Key"], posted)
+        return [(posted.at, posted.json()) for posted in first.values()]
 
     def announce(self) -> None:
         """Tell the daemon, by a reload, which maintenance has been announced."""
