@@ -19,18 +19,10 @@ SEEDS = int(os.environ.get("PSAPWATCH_SCENARIO_SEEDS", "2"))
 @pytest.mark.timeout(600 * SEEDS)
 def test_every_outage_is_told_as_it_must_be() -> None:
     """Exactly the expected alerts, in time, of the right cause, and as many pages as expected."""
-    # one job: the other core waits for real components
-    command = (
-        "-c",
-        "from psapwatch.cli.main import cli; cli()",
-        "replay",
-        "--all",
-        "--json",
-        "--jobs",
-        "1",
-    )
+    program = [sys.executable, "-c", "from psapwatch.cli.main import cli; cli()"]
+    options = f"--all --json --seeds {SEEDS} --jobs 1"  # the other core waits for real components
     told = subprocess.run(  # noqa: S603 - arguments written here, never a shell
-        [sys.executable, *command, "--seeds", str(SEEDS)],
+        [*program, "replay", *options.split()],
         capture_output=True,
         text=True,
         check=False,
