@@ -103,7 +103,7 @@ def played(scene: Scene, call: Caller) -> tuple[list[Seen], int]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         bench = Bench(Path(folder), stack)
         peer = start_answering(bench, scene.far_end)
-        captured = start_capture(bench, [peer.port])
+        captured = start_capture(bench, [peer])
         call(bench, peer, scene.is_killed)
         time.sleep(WATCHED_S)  # noqa: TID251 - it lasts as long as it says
         [ladder] = ladders(captured.stop(), peer)

@@ -114,7 +114,7 @@ def measured(seconds: float) -> tuple[list[float], float]:
             f"fw-{number}": (first + number * PORTS, first + (number + 1) * PORTS - 1)
             for number in range(REFERENCES)
         }
-        captured = start_capture(bench, range(first, first + PORTS * REFERENCES))
+        captured = start_capture(bench, [], media=range(first, first + PORTS * REFERENCES))
         daemon = start_daemon(bench, configured(crowd, peer, ports))
         time.sleep(WARM_UP_S)  # noqa: TID251 - it lasts as long as it says
         before = _at(daemon)

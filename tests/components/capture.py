@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from components.peer import Peer
 from components.ports import free_port
 from components.process import HERE, Bench, Place, Running, program
 
@@ -100,23 +101,29 @@ class Capture:
 
 def start_capture(
     bench: Bench,
-    sip_ports: Sequence[int],
+    peers: Sequence[Peer],
     *,
+    media: Sequence[int] = (),
     interface: str = "lo",
     place: Place = HERE,
     neighbour: str | None = None,
 ) -> Capture:
-    """Capture an interface; packets of ``sip_ports`` are decoded as SIP when it stops.
+    """Capture an interface; packets of the peers' ports are decoded as SIP when it stops.
 
-    ``neighbour`` is an address beyond that interface, to which marks are sent.
+    ``media`` are UDP ports to capture beside them. ``neighbour`` is an address beyond that
+    interface, to which marks are sent.
     """
     folder = bench.new_folder("capture")
     file = folder / "capture.pcapng"
-    # Others use loopback too: only our ports, ICMP about them, and the marks to port 9.
-    wanted = " or ".join([*(f"port {port}" for port in sip_ports), "icmp", "icmp6", "udp port 9"])
+    # Others use loopback too: only our ports, ICMP about them, and the marks to port 9. A port is
+    # ours for its transport only: what listens over TCP leaves the number to anybody's datagrams.
+    sip = [f"{'udp' if peer.transport == 'udp' else 'tcp'} port {peer.port}" for peer in peers]
+    rtp = [f"udp port {port}" for port in media]
+    wanted = " or ".join([*sip, *rtp, "icmp", "icmp6", "udp port 9"])
     argv = [program("tshark"), "-q", "-i", interface, "-f", wanted, "-w", str(file)]
     running = bench.start("tshark", argv, folder=folder, place=place)
-    capture = Capture(running, file, place, neighbour or place.address, tuple(sip_ports))
+    sip_ports = tuple({peer.port: None for peer in peers})
+    capture = Capture(running, file, place, neighbour or place.address, sip_ports)
     capture.mark("begin")
     return capture
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -236,7 +237,7 @@ class TestCapture:
         """A captured call shows each message once, in order, with its fields."""
         inside = laboratory.inside  # where capturing needs no root
         peer = sipp("patient", transport=transport, place=inside)
-        captured = capture([peer.port], place=inside)
+        captured = capture([peer], place=inside)
         question = Question(peer.host, peer.port, transport, "INVITE", TEST_URN, bye=True)
         ask(question, inside.prefix)
         seen = captured.stop()
@@ -253,6 +254,18 @@ class TestCapture:
         assert {message.transport for message in seen} == {transport}
         assert [message.cseq_method for message in seen][-1] == "BYE"
         assert not any(message.is_malformed for message in seen)
+
+    def test_leaves_out_strangers_with_the_number_of_a_port(
+        self, sipp: Callable[..., Peer], capture: Callable[..., Capture]
+    ) -> None:
+        """What listens over TCP leaves its number to anybody's datagrams: they are not captured."""
+        peer = sipp("patient", transport="tcp")
+        captured = capture([peer])
+        with socket.socket(type=socket.SOCK_DGRAM) as stranger:
+            stranger.bind((peer.host, peer.port))
+            stranger.sendto(b"OPTIONS sip:nobody SIP/2.0\r\nCall-ID: 1\r\n\r\n", (peer.host, 7))
+        assert options(peer).starts == [OK_OPTIONS]
+        assert {message.transport for message in captured.stop()} == {"tcp"}
 
 
 class TestCertificates:
@@ -359,7 +372,7 @@ class TestFirewall:
     ) -> None:
         """A capture on the firewall's outer side sees what it then drops."""
         outer = capture(
-            [psap.port],
+            [psap],
             interface="outer",
             place=laboratory.firewall,
             neighbour=laboratory.outside.address,

@@ -78,7 +78,7 @@ def test_killed_before_the_answer(
     """Started again within Timer B: the identical INVITE asks how it stands, CANCEL ends it."""
     peer = sipp("slow")
     config = watching({PSAP: peer.uri}, **ONCE)
-    captured = capture([peer.port])
+    captured = capture([peer])
     first = daemon(config)
     row = wait_until_called(first)
     first.kill()

@@ -68,7 +68,7 @@ def test_udp_and_tcp(
 ) -> None:
     """Over UDP and TCP each call is INVITE, 200, ACK, BYE, 200: nothing is sent twice."""
     server = kamailio()
-    captured = capture([server.plain.port])
+    captured = capture([server.peer(name) for name in ("udp", "tcp")])
     watch = daemon(watching({name: server.peer(name).uri for name in ("udp", "tcp")}))
     wait_for_rounds(watch, 2)
     assert set(outcomes(watch)) == {"pass"}
@@ -96,7 +96,7 @@ def test_tls_and_mutual_tls(
     with_certificate = trust | {"cert_file": str(ours.cert_file), "key_file": str(ours.key_file)}
     plain = kamailio(tls=Tls(server)).peer("tls")
     mutual = kamailio(tls=Tls(server, clients_from=authority.ca_file)).peer("tls")
-    captured = capture([plain.port, mutual.port])
+    captured = capture([plain, mutual])
     watch = daemon(
         watching(
             {
@@ -173,7 +173,7 @@ def test_digest(
         for algorithm in ("MD5", "SHA-256")
         for code in (401, 407)
     }
-    captured = capture([peer.port for peer in servers.values()])
+    captured = capture(list(servers.values()))
     auth = {"username": USERNAME, "password_file": str(secret)}
     paths = {name.lower(): {"uri": peer.uri, "auth": auth} for name, peer in servers.items()}
     refused = {
@@ -221,7 +221,7 @@ def test_through_a_record_routing_proxy(
     certificate = authority.issue(uris=["sip:localhost"])
     tls = Tls(certificate) if transport == "tls" else None
     proxy = kamailio(forward_to=far_end, tls=tls).peer(transport)
-    captured = capture([proxy.port, far_end.port])
+    captured = capture([proxy, far_end])
     uri = f"sip:psap@localhost:{proxy.port};transport={transport}"
     trust = {"ca_file": str(authority.ca_file)}
     watch = daemon(watching({"ma-boston": {"uri": uri, "tls": trust}}))

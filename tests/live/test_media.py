@@ -57,7 +57,7 @@ def test_sipp_echoes_our_packets(
 ) -> None:
     """SIPp as an RFC 6849 mirror: three echoes, a round trip, a pass; tshark reads each packet."""
     peer = sipp("mirror")
-    captured = capture([peer.port, *range(ports[0], ports[1] + 1)])
+    captured = capture([peer], media=range(ports[0], ports[1] + 1))
     [called] = place_calls(peer, rtp_ports=ports)
     captured.stop()
     assert (called.outcome, called.cause) == ("pass", "none")
@@ -100,7 +100,7 @@ def test_secured_media_is_srtp_to_others(
     Both ways: our packets with the key of the offer, the echo with the key of the answer.
     """
     peer = start_answering(bench, "direct")
-    captured = capture([peer.port, *range(ports[0], ports[1] + 1)])
+    captured = capture([peer], media=range(ports[0], ports[1] + 1))
     [called] = place_calls(peer, rtp_ports=ports, call={"srtp": "always"})
     captured.stop()
     assert (called.outcome, called.media["echoed"], called.media["far_heard"]) == ("pass", 3, 3)
@@ -133,7 +133,7 @@ def test_rtcp_is_rtcp_to_others(
 ) -> None:
     """The receiver reports of both sides, as tshark decodes them; nothing of ours is malformed."""
     peer = start_answering(bench)
-    captured = capture([peer.port, *range(ports[0], ports[1] + 1)])
+    captured = capture([peer], media=range(ports[0], ports[1] + 1))
     [called] = place_calls(peer, rtp_ports=ports)
     captured.stop()
     control = called.media_port + 1
@@ -172,7 +172,7 @@ def test_an_ordinary_phone_hears_nothing(
     """Unsafe at once, whatever the phone sends us; not one packet leaves our media ports."""
     phone = pjsua(loopback=False, bye_after_s=0.0) if kind == "pjsua" else baresip()
     front = kamailio(forward_to=phone, rewrite_to=phone.uri).peer(transport)
-    captured = capture([front.port, *range(ports[0], ports[1] + 1)])
+    captured = capture([front], media=range(ports[0], ports[1] + 1))
     [called] = place_calls(front, rtp_ports=ports)
     captured.stop()
     assert called.cause == "unsafe_answer"
@@ -210,7 +210,7 @@ def test_tshark_reads_the_location(
 ) -> None:
     """Over TCP: two parts, the document valid by its schemas, and the header that names it."""
     peer = start_answering(bench, transport="tcp")
-    captured = capture([peer.port])
+    captured = capture([peer])
     [called] = place_calls(peer, call={"location": True}, location=BOSTON, civic=civic)
     seen = captured.stop()
     assert called.outcome == "pass"
@@ -252,7 +252,7 @@ def times_apart(bench: Bench, capture: Callable[..., Capture]) -> tuple[float, f
     peer, crowd = start_answering(bench, "direct"), start_answering(bench)
     first = free_port(run=PORTS)
     ports = (first, first + PORTS - 1)
-    captured = capture(range(ports[0], ports[1] + 1))
+    captured = capture([], media=range(ports[0], ports[1] + 1))
     called = place_calls(
         peer, count=TIMED_CALLS, rtp_ports=ports, load=OFFERED_A_SECOND, load_on=crowd
     )

@@ -64,7 +64,7 @@ def test_a_phone_is_hung_up_on_and_left_alone(
     """Ended at once, no media sent, the PSAP stopped and paged, until a human resumes it."""
     front = kamailio(forward_to=phone, rewrite_to=phone.uri).plain
     first = free_port(run=MEDIA_PORTS)
-    captured = capture([front.port, phone.port, *range(first, first + MEDIA_PORTS)])
+    captured = capture([front, phone], media=range(first, first + MEDIA_PORTS))
     source = {"address": "127.0.0.1", "rtp_ports": f"{first}-{first + MEDIA_PORTS - 1}"}
     watch = daemon(
         watching(

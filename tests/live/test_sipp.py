@@ -33,7 +33,7 @@ def test_options_and_calls_end_cleanly(
 ) -> None:
     """Each call is INVITE, 200, ACK, BYE, 200: nothing twice, and SIPp counts no failed one."""
     peers = {scenario: sipp(scenario, transport=transport) for scenario in ("mirror", "patient")}
-    captured = capture([peer.port for peer in peers.values()])
+    captured = capture(list(peers.values()))
     watch = daemon(watching({name: peer.uri for name, peer in peers.items()}))
     watch.wait_for(
         lambda: (
@@ -65,7 +65,7 @@ def test_a_refused_call_is_acknowledged(
 ) -> None:
     """486 is acknowledged at once, degrades the path, and the PSAP is left alone for a while."""
     peer = sipp("busy", transport=transport)
-    captured = capture([peer.port])
+    captured = capture([peer])
     watch = daemon(watching({"ma-boston": peer.uri}))
     watch.wait_for(
         lambda: (
@@ -96,7 +96,7 @@ def test_a_ringing_phone_is_cancelled(
 ) -> None:
     """180 looks like a person: CANCEL at once, 487 acknowledged, and no further call."""
     peer = sipp("ringing", transport=transport)
-    captured = capture([peer.port])
+    captured = capture([peer])
     watch = daemon(watching({"ma-boston": peer.uri}))
     watch.wait_for(
         lambda: watch.total("psapwatch_calls_ended_total", {"how": "cancelled"}), 10, "a CANCEL"
