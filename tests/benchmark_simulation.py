@@ -5,26 +5,35 @@
 OPTIONS every 15 s, calls every 5 min, the reference every 15 s. Each run is a process of its own
 and is measured in its CPU seconds, world included, interpreter and imports not. Printed are the
 median and the spread; the exit code is 1 when a target is missed.
+
+``probe`` is what no daemon can go below: OPTIONS sent, carried, answered and read in the same
+world, and nothing planned, judged, shown or stored.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import multiprocessing
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 import click
 
 from psapwatch import logs
-from psapwatch.replay.stage import run, stage
-from psapwatch.simulator.topology import Plan
-from psapwatch.simulator.world import EPOCH
+from psapwatch.evidence import Kind
+from psapwatch.probes.base import Errand
+from psapwatch.replay.stage import CHECKS, configured, run, stage
+from psapwatch.simulator.topology import Plan, topology
+from psapwatch.simulator.world import EPOCH, simulated_world
+
+_Given = TypeVar("_Given")
+_Measured = TypeVar("_Measured")
 
 
 class Load(NamedTuple):
@@ -41,6 +50,8 @@ LOADS: Final = {
     "day": Load(20, 86_400.0, 30.0, 126_000),
 }
 SEED: Final = 1
+PROBE: Final = "probe"
+PROBES: Final = 20_000
 
 
 class Cost(NamedTuple):
@@ -56,9 +67,13 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the benchmark, print its table, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", choices=sorted(LOADS))
+    parser.add_argument("--only", choices=sorted((*LOADS, PROBE)))
     asked = parser.parse_args(words)
     click.echo(f"{platform.platform()}, Python {platform.python_version()}, {asked.runs} runs")
+    if asked.only in (None, PROBE):
+        each = sorted(1e6 * cost_s / PROBES for cost_s in _each_alone(_probed, PROBES, asked.runs))
+        spread = f"{statistics.median(each):.0f} us ({each[0]:.0f} to {each[-1]:.0f})"
+        click.echo(f"a probe alone, without a daemon: {spread}")
     missed = 0
     for name, load in LOADS.items():
         if asked.only in (None, name):
@@ -67,11 +82,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _is_met(name: str, load: Load, runs: int) -> bool:
-    context = multiprocessing.get_context("spawn")
-    costs = []
-    for _nth in range(runs):
-        with context.Pool(1) as pool:
-            costs.append(pool.apply(measured, (load,)))
+    costs = _each_alone(measured, load, runs)
     assert len({cost.digest for cost in costs}) == 1, "the same seed gave another run"
     assert min(cost.attempts for cost in costs) >= load.attempts_min, costs
     seconds = sorted(cost.cpu_s for cost in costs)
@@ -84,6 +95,18 @@ def _is_met(name: str, load: Load, runs: int) -> bool:
         f" {each_us:.0f} us each; under {load.target_s:g} s: {'yes' if is_met else 'MISSED'}"
     )
     return is_met
+
+
+def _each_alone(
+    measure: Callable[[_Given], _Measured], given: _Given, runs: int
+) -> list[_Measured]:
+    """Measure so often, each time in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    found = []
+    for _nth in range(runs):
+        with context.Pool(1) as pool:
+            found.append(pool.apply(measure, (given,)))
+    return found
 
 
 def measured(load: Load) -> Cost:
@@ -102,6 +125,30 @@ async def _simulated(load: Load) -> tuple[int, str]:
         attempts = int(sum(sample.value for each in families for sample in each.samples))
         assert not scene.pages(), "nothing is broken in this world"
         return attempts, scene.topology.world.network.digest
+
+
+def _probed(count: int) -> float:
+    """CPU seconds of so many OPTIONS to PSAPs that answer."""
+    return run(_probing(count), seed=SEED)
+
+
+async def _probing(count: int) -> float:
+    world = simulated_world(SEED)
+    outlook = topology(world, SEED, Plan(psaps=LOADS["day"].psaps)).outlooks[0]
+    identity, check = configured(outlook).identity, CHECKS[0]
+    errands = []
+    for path in outlook.paths:
+        resolved = await world.resolver.resolve(path.uri, path.transport)
+        leg = resolved.legs[0]
+        source = path.source_for(leg)
+        assert source is not None
+        errand = Errand(check, leg, resolved, source, identity, crowd={})
+        errands.append((path, errand))
+    began = time.process_time()
+    for path, errand in itertools.islice(itertools.cycle(errands), count):
+        evidence = await check.settings.run(world, path, errand)
+        assert any(seen.kind is Kind.RESPONSE for seen in evidence.observations), evidence
+    return time.process_time() - began
 
 
 if __name__ == "__main__":
