@@ -8,10 +8,10 @@ FUZZ_EXAMPLES ?= 20000
 DIALOGS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run test check format lint types seeds dialogs fuzz left-behind round-trips pace bench bench-judging presses golden confusion examples rules install image pictures clean
+.PHONY: help setup packages run test check format lint types seeds dialogs fuzz left-behind round-trips pace bench bench-judging presses golden confusion examples rules dashboards install image pictures clean
 
 help:  ## what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready  ## the virtual environment, pinned by constraints.txt
 

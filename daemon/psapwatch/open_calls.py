@@ -62,6 +62,7 @@ class OpenCalls:
         """By Call-ID, whether the far side has said anything yet."""
         self._placed: dict[str, float] = {}
         """When each PSAP was last called, loop seconds: a stepped wall clock lifts no floor."""
+        self._is_over = False
 
     def __len__(self) -> int:
         return len(self._open)
@@ -82,9 +83,11 @@ class OpenCalls:
         """Commit the row of a call; the INVITE leaves only after this returns.
 
         Raises:
-            CallForbidden: stopped, too soon, or another call to the PSAP is open.
+            CallForbidden: stopped, stopping, too soon, or another call to the PSAP is open.
             psapwatch.store.ledger.LedgerUnavailable: not committed within a second.
         """
+        if self._is_over:
+            raise CallForbidden("the daemon is stopping")
         now = asyncio.get_running_loop().time()
         ago_s = now - self._placed.get(row.psap, -math.inf)
         if row.call_id not in self._open and ago_s < floor_s - GRAIN_S:
@@ -96,6 +99,10 @@ class OpenCalls:
         if floor_s:
             self._placed[row.psap] = now
         self.adopt(row.call_id)
+
+    def enter_no_more(self) -> None:
+        """Refuse every call from now on: what is ended at a stop must not begin again."""
+        self._is_over = True
 
     def adopt(self, call_id: str) -> None:
         """Count a call as open."""

@@ -106,14 +106,14 @@ class Watch:
 
         What nobody ever reacted to does not count: nothing rings, and its row is kept.
         """
+        self.calls.enter_no_more()
         for turn in list(self._turns.values()):
             self._retire(turn, forget=False)
         self.trials.stop()
         self.end_ticks()
         for pump in list(self.crowd):
             pump.end()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + patience_s
+        deadline = (loop := asyncio.get_running_loop()).time() + patience_s
         while self.calls and loop.time() < deadline:  # noqa: ASYNC110 - bounded, once, at the end
             await asyncio.sleep(0.02)
         left = self.calls.answered
@@ -332,14 +332,14 @@ class Watch:
         )
 
     def _heard(self, heard: Heard) -> None:
-        """Take what a call shows at once; an unsafe answer counts however late it comes."""
-        firewall = heard.path.firewall.id
-        self.calls.heard(heard.call_id, firewall, heard.seen, heard.octets, late=heard.late)
-        if heard.seen.kind is Kind.UNSAFE and heard.late:
-            wall = self.world.clock.wall()
-            why = f"{heard.seen['why']}: {heard.seen.get('detail')}"
-            self.permits.unsafe(heard.path, why, wall)
-            self.desk.unsafe(heard.path, why, wall)
+        """Take what a call shows at once; an unsafe answer counts also where no verdict tells it."""
+        path, is_judged = heard.path, not heard.late and heard.check.name != BATTERY
+        self.calls.heard(heard.call_id, path.firewall.id, heard.seen, heard.octets, late=heard.late)
+        if heard.seen.kind is Kind.UNSAFE and not is_judged:
+            wall, seen = self.world.clock.wall(), heard.seen
+            why = f"{seen['why']}: {seen.get('detail')}"
+            self.permits.unsafe(path, why, wall)
+            self.desk.unsafe(path, why, wall)
 
     def _retire(self, turn: Turn, *, forget: bool) -> None:
         """Stop a check; an attempt in flight goes on listening inside its pump."""

@@ -203,6 +203,15 @@ def test_a_to_that_cannot_be_sent_back_is_made_anew() -> None:
     serialize(ack_failure(INVITATION, response))
 
 
+def test_a_tag_that_cannot_be_sent_back_loses_its_nul() -> None:
+    """No token holds one; the refusal is acknowledged all the same, and learnt from."""
+    octets = serialize(answer_to(INVITATION, 486)).replace(b";tag=far", b";tag=f\0ar")
+    response = parse(octets)
+    assert isinstance(response, Response)
+    assert ack_failure(INVITATION, response).header("To") == "<urn:service:test.sos>;tag=far"
+    serialize(ack_failure(INVITATION, response))
+
+
 def incoming(via: str, to: str = "<sip:path-test@198.51.100.7>;tag=ourtag") -> Request:
     """A BYE of the far side with two Vias."""
     return Request(

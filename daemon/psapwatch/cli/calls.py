@@ -70,17 +70,18 @@ def resume(file: str, psap: str | None, why: str, by: str | None) -> None:
       psapwatch calls resume --psap ma-boston --why "line 3 is a mirror again"
     """
     config = loaded(file)
-    _known(config, psap)
     wall = SystemClock().wall()
 
     async def change() -> bool:
         store = store_to_change(config)
         was = (psap or EVERYWHERE) in store.decisions.stops
-        store.decisions.resume(psap or EVERYWHERE, who(by), why, wall)
+        if was:  # also of our own responders, and of what the configuration no longer has
+            store.decisions.resume(psap or EVERYWHERE, who(by), why, wall)
         await store.close()
         return was
 
     if not asyncio.run(change()):
+        _known(config, psap)
         raise Failed(f"test calls to {psap or 'every PSAP'} were not stopped")
     click.echo(f"test calls to {psap or 'every PSAP'} are resumed")
 

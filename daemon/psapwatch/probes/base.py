@@ -108,8 +108,10 @@ async def attempt(
             ledger=_ledger(world, path, errand, call_id) if errand.check.is_call else None,
             heard=tell if errand.heard is not None else None,
         )
-        await _drive(world, pump, path, errand, started_at, build)
-        is_closed = True
+        try:
+            await _drive(world, pump, path, errand, started_at, build)
+        finally:
+            is_closed = True  # also where we were cancelled: no evidence will tell what still comes
         seen += pump.observations
         packets = tuple(pump.transcript)
     return Evidence(

@@ -221,7 +221,8 @@ def _seen_from(via: str, source: Address) -> str:
 def _to(response: Response, invite: Request) -> str:
     """The To of a response; one that cannot be sent back (it may hold a NUL) is made anew."""
     to = response.header("To") or ""
-    return to if "\0" not in to else f"{invite.header('To')};tag={response.to_tag}"
+    tag = response.to_tag.replace("\0", "")
+    return to if "\0" not in to else f"{invite.header('To')};tag={tag}"
 
 
 def _sip_uri(value: str) -> Uri | None:
