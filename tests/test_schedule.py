@@ -11,7 +11,6 @@ from psapwatch.endpoint import Agreement, Limits
 from psapwatch.schedule import (
     BURST_CALLS,
     Budget,
-    call_spacing_s,
     next_due,
     phases,
     wait_for_turn_s,
@@ -90,8 +89,8 @@ def test_a_burst_waits_for_all_its_room_and_is_paid_for_after_it() -> None:
 
 def test_the_floor_of_two_minutes_needs_an_agreement_to_be_shorter() -> None:
     """A configured interval under two minutes counts only where it was agreed."""
-    assert call_spacing_s(Agreement("x", every_s=10.0)) == 120.0
-    assert call_spacing_s(Agreement("x", every_s=10.0, short_interval_agreed=True)) == 10.0
+    assert Agreement("x", every_s=10.0).spacing_s == 120.0
+    assert Agreement("x", every_s=10.0, short_interval_agreed=True).spacing_s == 10.0
 
 
 @given(wall=st.floats(1.7e9, 1.8e9), of=st.integers(2, 5))
@@ -102,7 +101,17 @@ def test_two_vantages_never_meet(wall: float, of: int) -> None:
     assert sum(wait == 0 for wait in waits) <= 1
     for agreement, wait in zip(agreements, waits, strict=True):
         assert wait_for_turn_s(agreement, wall + wait + 1e-3) == 0
-        assert wait <= 300.0 * of
+        assert wait <= agreement.round_s
+
+
+@given(wall=st.floats(1.7e9, 1.8e9), of=st.integers(2, 5), later_s=st.floats(0.0, 600.0))
+def test_the_spacing_holds_over_all_vantages(wall: float, of: int, later_s: float) -> None:
+    """While one vantage may call, no other may within the agreed spacing of it."""
+    agreements = [Agreement("x", every_s=300.0, turn=(nth, of)) for nth in range(1, of + 1)]
+    calls = [each for each in agreements if wait_for_turn_s(each, wall) == 0]
+    then = [each for each in agreements if wait_for_turn_s(each, wall + later_s) == 0]
+    if calls and then and calls != then:
+        assert later_s >= 300.0 - 1e-6
 
 
 def test_a_rounding_error_is_not_waited_for() -> None:

@@ -103,7 +103,6 @@ def test_no_call_begins_while_the_daemon_stops() -> None:
 
             resolver.resolve = slow  # type: ignore[assignment,method-assign]
             by_hand = asyncio.create_task(scene.daemon.watch.probe(scene.config.paths[0], CALL))
-            scene.scenery.add(by_hand)
             await asked.wait()
             assert await scene.daemon.watch.stop() == 0
             await asyncio.wait([by_hand])

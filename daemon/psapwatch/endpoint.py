@@ -130,6 +130,24 @@ class Agreement:
     short_interval_agreed: bool = False
     commissioned: bool = False
 
+    @property
+    def spacing_s(self) -> float:
+        """The least time between two calls to the PSAP, whoever places them (detection.md 7)."""
+        return max(self.every_s, 0.0 if self.short_interval_agreed else CALL_FLOOR_S)
+
+    @property
+    def slot_s(self) -> float:
+        """How long one vantage's slot is.
+
+        A call may begin in its first half; the second is the spacing before the next one's begins.
+        """
+        return self.spacing_s if self.turn[1] == 1 else 2 * self.spacing_s
+
+    @property
+    def round_s(self) -> float:
+        """How far apart one vantage's calls are: its slot comes once a round."""
+        return self.slot_s * self.turn[1]
+
 
 @dataclass(frozen=True, slots=True)
 class Psap:

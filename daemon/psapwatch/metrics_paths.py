@@ -277,5 +277,5 @@ def _stale_after_s(path: Path, check: Check, calls: int) -> float:
     every_s = check.every_s
     agreement = path.psap.agreement
     if check.is_call and agreement is not None:
-        every_s = max(every_s, agreement.every_s * max(1, calls) * agreement.turn[1])
+        every_s = max(every_s, agreement.round_s * max(1, calls))
     return STALE_INTERVALS * every_s + check.give_up_after_s

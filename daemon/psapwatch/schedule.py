@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from psapwatch.endpoint import CALL_FLOOR_S, Agreement, Limits
+from psapwatch.endpoint import Agreement, Limits
 
 ROUNDING = 1e-9
 """Tokens that floating point may lose: waiting for them would take no time, for ever."""
@@ -44,21 +44,20 @@ def next_due(due: float, every_s: float, now: float) -> float:
 
 
 def call_spacing_s(agreement: Agreement) -> float:
-    """The least time between two calls to a PSAP from this vantage (detection.md 7)."""
-    floor = 0.0 if agreement.short_interval_agreed else CALL_FLOOR_S
-    return max(agreement.every_s, floor)
+    """The least time between two calls."""
+    return agreement.spacing_s
 
 
 def wait_for_turn_s(agreement: Agreement, wall: float) -> float:
     """Seconds until this vantage's wall-clock slot: ``turn: 1/2`` never meets ``turn: 2/2``.
 
-    Slots are ``every_s`` long and owned in rotation; a call may begin in the first half of its
-    slot, so that it has ended before the next vantage's begins.
+    Slots are owned in rotation; a call may begin in the first half of its slot, and the half is
+    the agreed spacing, so that it holds over all vantages.
     """
     mine, of = agreement.turn
     if of == 1:
         return 0.0
-    slot_s = max(call_spacing_s(agreement), 1.0)
+    slot_s = max(agreement.slot_s, 1.0)
     into_round = wall % (slot_s * of)
     begins = slot_s * (mine - 1)
     if begins <= into_round < begins + slot_s / 2:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from psapwatch.endpoint import Address, Check, Path, Source
-from psapwatch.permits import spacing_of
 from psapwatch.schedule import next_due, phases
 
 Run = tuple[Path, Check]
@@ -80,7 +79,7 @@ class Turn:
         agreement = self.path.psap.agreement
         if not self.check.is_call or agreement is None:
             return self.check.every_s
-        return max(self.check.every_s, spacing_of(self.path) * agreement.turn[1])
+        return max(self.check.every_s, agreement.round_s)
 
 
 def first_dues(runs: Iterable[Run], now: float) -> list[tuple[float, Run]]:

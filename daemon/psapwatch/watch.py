@@ -332,7 +332,7 @@ class Watch:
         )
 
     def _heard(self, heard: Heard) -> None:
-        """Take what a call shows at once; an unsafe answer counts also where no verdict tells it."""
+        """Take what a call shows; an unsafe answer counts also where no verdict will tell it."""
         path, is_judged = heard.path, not heard.late and heard.check.name != BATTERY
         self.calls.heard(heard.call_id, path.firewall.id, heard.seen, heard.octets, late=heard.late)
         if heard.seen.kind is Kind.UNSAFE and not is_judged:

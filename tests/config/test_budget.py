@@ -39,7 +39,7 @@ def test_the_load_is_counted_by_firewall_and_psap() -> None:
 
 
 def test_an_agreement_spaces_all_calls_to_a_psap() -> None:
-    """Two paths, two checks and two vantages take turns within one interval."""
+    """Two paths, two checks and two vantages take turns, two intervals each."""
     written = plain()
     psap = written["psaps"][0]
     psap["paths"].append({"id": "b", "firewall": "fw-east", "uri": "sip:psap2.example.gov"})
@@ -47,8 +47,8 @@ def test_an_agreement_spaces_all_calls_to_a_psap() -> None:
     written["checks"]["a"] = {"probe": "call", "every": "1m"}
     written["checks"]["b"] = {"probe": "call", "every": "5m"}
     load = load_of(load_plain(written))
-    assert load.psaps["ma-boston"].calls_per_second == pytest.approx(1 / 600)
-    assert load.firewalls["fw-east"].calls_per_second == pytest.approx(1 / 600)
+    assert load.psaps["ma-boston"].calls_per_second == pytest.approx(1 / 1_200)
+    assert load.firewalls["fw-east"].calls_per_second == pytest.approx(1 / 1_200)
 
 
 def test_a_check_rarer_than_the_agreement_decides() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from psapwatch.config.shape import Config, calls_every_s
+from psapwatch.config.shape import Config
 from psapwatch.duration import print_duration
 from psapwatch.endpoint import Check, Path, Psap
 
@@ -72,7 +72,7 @@ def _call_shares(config: Config) -> dict[str, float]:
                 wanted[path.psap.id] = wanted.get(path.psap.id, 0.0) + 1 / check.every_s
                 psaps[path.psap.id] = path.psap
     return {
-        psap_id: min(1.0, 1 / (calls_every_s(agreement) * rate))
+        psap_id: min(1.0, 1 / (agreement.round_s * rate))
         for psap_id, rate in wanted.items()
         if (agreement := psaps[psap_id].agreement)
     }

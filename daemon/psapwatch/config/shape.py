@@ -38,7 +38,6 @@ from typing import Any, Final
 from psapwatch.announced import Window
 from psapwatch.config.words import parse_listen
 from psapwatch.endpoint import (
-    CALL_FLOOR_S,
     Address,
     Agreement,
     Check,
@@ -164,12 +163,3 @@ class Config:
         if not check.is_call:
             return paths
         return tuple(path for path in paths if path.psap.agreement and path.kind == "sip")
-
-
-def calls_every_s(agreement: Agreement) -> float:
-    """Return how far apart one vantage's calls to a PSAP are: its turn comes once a round.
-
-    ``every_s`` spaces all calls to the PSAP, so ``turn`` 1/2 leaves this vantage every second slot.
-    """
-    floor_s = 0.0 if agreement.short_interval_agreed else CALL_FLOOR_S
-    return max(agreement.every_s, floor_s) * agreement.turn[1]

@@ -152,7 +152,8 @@ def _from_invite(invite: Request, method: str, to: str, kept: frozenset[str]) ->
 
 def ack_failure(invite: Request, response: Response) -> Request:
     """ACK to a non-2xx final: To from the response, all else from the INVITE (17.1.1.3, 22.1)."""
-    return _from_invite(invite, "ACK", _to(response, invite), _OF_THE_TRANSACTION | _CREDENTIALS)
+    to = _to(response, invite).replace("\0", "")  # a tag with a NUL: the branch alone has to do
+    return _from_invite(invite, "ACK", to, _OF_THE_TRANSACTION | _CREDENTIALS)
 
 
 def cancel(invite: Request) -> Request:
@@ -221,8 +222,7 @@ def _seen_from(via: str, source: Address) -> str:
 def _to(response: Response, invite: Request) -> str:
     """The To of a response; one that cannot be sent back (it may hold a NUL) is made anew."""
     to = response.header("To") or ""
-    tag = response.to_tag.replace("\0", "")
-    return to if "\0" not in to else f"{invite.header('To')};tag={tag}"
+    return to if "\0" not in to else f"{invite.header('To')};tag={response.to_tag}"
 
 
 def _sip_uri(value: str) -> Uri | None:
