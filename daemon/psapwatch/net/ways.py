@@ -7,6 +7,7 @@ road's: that is what an attempt measures.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from ipaddress import ip_address
@@ -24,6 +25,8 @@ WAYS_MAX: Final = 8
 WAITING_MAX: Final = 8
 """Messages that wait for one of them; more are repeats of the same."""
 CONNECT_S: Final = 4.0
+CONNECT_AGAIN_S: Final = 2.0
+"""A firewall that comes back is used soon, and one that does not is not stormed."""
 
 Errand = Coroutine[Any, Any, None]
 Sent = Callable[[Address, bytes], None]
@@ -142,16 +145,21 @@ class Ways:
     async def _connect(self, to: Address) -> None:
         """Open a way to another next hop, or to the same one after its connection was lost.
 
-        Where none comes up, the road's own connection is better than to leave a call open.
+        Where none comes up, the road's own connection is better than to leave a call open; where
+        there is none either, what ends a call tries again until the machine is closed (Timer F).
         """
         name = self._names.get(to, self._road.server_name)  # RFC 5922 7.1: whom the URI names
-        flow = await self._network.open(
-            replace(self._road, peer=to, server_name=name, flow="fresh"),
-            self._call_id,
-            _Further(self, to, self._listener),
-            patience_s=CONNECT_S,
-            is_call=self._is_call,
-        )
+        while True:
+            flow = await self._network.open(
+                replace(self._road, peer=to, server_name=name, flow="fresh"),
+                self._call_id,
+                _Further(self, to, self._listener),
+                patience_s=CONNECT_S,
+                is_call=self._is_call,
+            )
+            if flow is not None or self.flow is not None or not self._owes(str(to)):
+                break
+            await asyncio.sleep(CONNECT_AGAIN_S)
         waiting = self._waiting.pop(str(to), [])
         if flow is not None and self._is_closed:
             flow.release()
@@ -160,6 +168,13 @@ class Ways:
         if flow is not None or self.flow is not None:
             for octets in waiting:
                 self._send_to(to if flow else self._road.peer, octets)
+
+    def _owes(self, hop: str) -> bool:
+        """Whether what waits for a hop ends a call; an INVITE must not leave late."""
+        waiting = [each for each in self._waiting.get(hop, ()) if not each.startswith(b"INVITE ")]
+        if hop in self._waiting:
+            self._waiting[hop] = waiting
+        return self._is_call and bool(waiting)
 
 
 class _Further:
