@@ -250,6 +250,29 @@ def test_a_refusal_is_honoured_with_back_off(code: int) -> None:
     assert permits.ask(path, WALL).wait_s == 1800
 
 
+@pytest.mark.parametrize(
+    ("asked", "wait_s"),
+    [
+        ("7200", 7_200.0),
+        ("7200(I'm in a meeting);duration=5", 7_200.0),
+        ("86401", 86_400.0),
+        ("9999999999", 86_400.0),
+        ("\u00b2", 600.0),
+        ("\u0661\u0662\u0663\u0664", 600.0),
+        ("-7200", 600.0),
+        ("9" * 5_000, 600.0),
+        ("soon", 600.0),
+    ],
+)
+def test_what_is_asked_for_is_honoured_up_to_a_day(asked: str, wait_s: float) -> None:
+    """Only our own doubling ends at an hour; what is no number leaves our own back-off."""
+    permits, path = _permits(), _path()
+    permits.learn(path, _evidence(486, retry_after=asked), _BUSY, WALL)
+    assert permits.ask(path, WALL).wait_s == wait_s
+    permits.learn(path, _evidence(486), _BUSY, WALL)
+    assert permits.ask(path, WALL).wait_s <= BACK_OFF_MAX_S, "our own doubling goes no further"
+
+
 @pytest.mark.timeout(180)
 def test_no_psap_is_called_more_often_than_agreed_in_the_whole_daemon() -> None:
     """Two paths, an outage that makes everybody suspicious, and recovery: the floor holds."""

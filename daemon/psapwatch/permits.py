@@ -7,6 +7,7 @@ loop seconds, ``wall`` Unix seconds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -31,9 +32,14 @@ YIELD_S: Final = 1.0
 CLAIM_S: Final = 2 * YIELD_S
 """A claim to a free floor that is not used within this was given up."""
 BACK_OFF_MAX_S: Final = 3_600.0
+"""How far our own doubling goes; who asks for longer is left alone for longer ..."""
+ASKED_MAX_S: Final = 86_400.0
+"""... up to a day: nobody is to be left unwatched for ever by one number."""
 BACK_OFF_CODES: Final = frozenset({486, 488, 600})
 """Whoever says these need not name a time. A 503 that names none is a 500 (RFC 3261 21.5.4): an
 element on the way says it in an outage, and every call foregone would hide the recovery."""
+_RETRY_AFTER: Final = re.compile(r"\s*([0-9]{1,10})(?:[\s;(].*)?", re.DOTALL)
+"""Delta-seconds, below 2**32 as elsewhere in SIP, then perhaps a comment and parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +119,11 @@ class Permits:
             return self.unsafe(path, verdict.why, wall)
         final = evidence.last(Kind.RESPONSE)
         code = final["code"] if final else 0
-        asked = str(final.get("retry_after") or "") if final else ""
-        asked = asked.split(";")[0].strip().split(" ")[0]
-        if code in BACK_OFF_CODES or (code == 503 and asked.isdigit()):
+        asked_s = _asked_s(str(final.get("retry_after") or "")) if final else None
+        if code in BACK_OFF_CODES or (code == 503 and asked_s is not None):
             _until, before = self._back_off.get(path.psap.id, (0.0, 0.0))
             spacing = call_spacing_s(path.psap.agreement) if path.psap.agreement else 0.0
-            length = min(
-                BACK_OFF_MAX_S,
-                max(2 * max(before, spacing), float(asked) if asked.isdigit() else 0.0),
-            )
+            length = max(min(BACK_OFF_MAX_S, 2 * max(before, spacing)), asked_s or 0.0)
             self._back_off[path.psap.id] = (wall + length, length)
         elif verdict.passed:
             self._back_off.pop(path.psap.id, None)
@@ -243,6 +245,15 @@ def spacing_of(path: Path) -> float:
     if path.psap.id in (REFERENCE, CONTROL) or path.psap.agreement is None:
         return 0.0
     return call_spacing_s(path.psap.agreement)
+
+
+def _asked_s(retry_after: str) -> float | None:
+    """The seconds that a Retry-After asks for (RFC 3261 20.33); None when it is none.
+
+    Whatever Python takes for a digit besides 0 to 9 is none here: a stranger has written it.
+    """
+    found = _RETRY_AFTER.fullmatch(retry_after)
+    return min(ASKED_MAX_S, float(found[1])) if found else None
 
 
 def _names(psap: Psap) -> frozenset[str]:
