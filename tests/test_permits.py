@@ -175,6 +175,30 @@ def test_the_floor_is_charged_to_whoever_answered() -> None:
     assert permits.ask(boston, WALL + 303.0).granted, "Boston answers for itself again"
 
 
+def test_who_answers_instead_stays_known_over_a_reload() -> None:
+    """With what the new configuration says of them; who has left it is charged no longer."""
+    permits, boston, lynn = _neighbours()
+    permits.learn(boston, _answered_by("Lynn"), _GOOD, WALL)
+    slower = replace(lynn.psap, agreement=replace(_AGREED, every_s=900.0))
+    permits.know((boston.psap, slower))
+    assert permits.ask(boston, WALL + 310.0).wait_s == pytest.approx(590.0)
+    permits.know((boston.psap,))
+    assert permits.ask(boston, WALL + 310.0).granted
+
+
+def test_who_answers_instead_and_loses_consent_in_a_reload_is_not_called_again() -> None:
+    """As if the next call had shown it, without that call: until a human resumes the path."""
+    permits, boston, lynn = _neighbours()
+    permits.learn(boston, _answered_by("Lynn"), _GOOD, WALL)
+    permits.know((boston.psap, replace(lynn.psap, agreement=None)))
+    permit = permits.ask(boston, WALL + 600.0)
+    assert (permit.granted, permit.wait_s) == (False, 0.0)
+    assert "lynn, without consent" in permit.reason
+    assert permits._store.decisions.stops["ma-boston"].reason == "misrouted"
+    permits._store.decisions.resume("ma-boston", "me", "routed anew", WALL + 601.0)
+    assert permits.ask(boston, WALL + 602.0).granted
+
+
 def test_what_holds_for_whoever_answered_holds_for_the_call() -> None:
     """A stop and a back-off of Lynn also end the calls for Boston that Lynn answers."""
     permits, boston, lynn = _neighbours()

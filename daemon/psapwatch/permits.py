@@ -85,11 +85,20 @@ class Permits:
         self._lines: dict[str, dict[str, _Claim]] = {}  # psap -> path key -> its claim to the floor
 
     def know(self, psaps: Iterable[Psap]) -> None:
-        """Take over who is watched, so that one who answers for another is known by name."""
-        self._named, self._instead = {}, {}
-        for psap in psaps:
+        """Take over who is watched, so that one who answers for another is known by name.
+
+        Who answered instead stays known over a reload: a call reaches them as before.
+        """
+        known = {psap.id: psap for psap in psaps}
+        self._named = {}
+        for psap in known.values():
             for name in _names(psap):
                 self._named[name] = (*self._named.get(name, ()), psap)
+        still = {
+            key: tuple(known[each.id] for each in others if each.id in known)
+            for key, others in self._instead.items()
+        }
+        self._instead = {key: others for key, others in still.items() if others}
 
     def ask(self, path: Path, wall: float) -> Permit:
         """Decide about one call on ``path`` at this moment."""
@@ -131,7 +140,6 @@ class Permits:
 
     def _forever(self, path: Path, wall: float) -> Permit | None:
         """What no waiting changes."""
-        del wall
         if path.psap.id in (REFERENCE, CONTROL):
             return GO
         if path.kind == "legacy_gateway":
@@ -148,6 +156,9 @@ class Permits:
         for psap in (EVERYWHERE, *(each.id for each in self._reached(path))):
             if psap in stops:
                 return Permit(f"stopped by {stops[psap].by}: {stops[psap].why}")
+        if why := self._stop_for_strangers(path, self._instead.get(path.key, ()), wall):
+            del self._instead[path.key]  # a reload took their consent; whoever resumes knows of it
+            return Permit(why)
         return None
 
     def _passing(self, path: Path, wall: float) -> Permit | None:
@@ -212,17 +223,22 @@ class Permits:
             return
         before = self._instead.pop(path.key, ())
         others = self._named.get(name, ()) if name not in _names(path.psap) else ()
-        strangers = ", ".join(psap.id for psap in others if psap.agreement is None)
-        if strangers:
-            why = f"calls are answered by {strangers}, without consent to test calls"
-            self._store.decisions.stop(Stop(path.psap.id, "misrouted", why, "psapwatch", wall))
-        elif others:
+        if not self._stop_for_strangers(path, others, wall) and others:
             self._instead[path.key] = others
         for psap in others:
             self._store.charge(psap.id, wall)
             if not before and psap.agreement:  # a second call is to confirm it: first in line
                 until = wall + call_spacing_s(psap.agreement) + CLAIM_S
                 self._lines.setdefault(psap.id, {})[path.key] = _Claim(0.0, until)
+
+    def _stop_for_strangers(self, path: Path, others: tuple[Psap, ...], wall: float) -> str:
+        """Stop a path where one of those who answer in its PSAP's place gave no consent: why."""
+        strangers = ", ".join(psap.id for psap in others if psap.agreement is None)
+        if not strangers:
+            return ""
+        why = f"calls are answered by {strangers}, without consent to test calls"
+        self._store.decisions.stop(Stop(path.psap.id, "misrouted", why, "psapwatch", wall))
+        return why
 
     def unsafe(self, path: Path, why: str, wall: float) -> list[Stop]:
         """Stop this PSAP and hold its firewall; a second PSAP within a day stops everything."""
