@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from dataclasses import replace
+from pathlib import Path as FilePath
 
 import pytest
 
@@ -247,7 +248,43 @@ def test_a_claim_that_is_not_used_is_soon_forgotten() -> None:
     permits.ask(west, WALL + 150.0)
     assert not permits.ask(east, WALL + 300.0).granted
     assert permits.ask(east, WALL + 302.1).granted
-    assert permits.ask(east, WALL - 3_600.0).granted
+    assert permits.ask(east, WALL - 3_600.0).reason == "called too recently"
+    assert permits.ask(east, WALL - 3_300.0).granted
+
+
+def test_a_clock_that_is_stepped_back_ends_no_floor(tmp_path: FilePath) -> None:
+    """After a restart nobody knows how long ago the call was: the floor is waited for once."""
+
+    async def scene() -> list[bool]:
+        granted = []
+        store = Store(tmp_path / "db", Inline())
+        store.charge("ma-boston", WALL)
+        await store.close()
+        for passed_s in (0.0, 1.0, 299.0, 300.1):
+            store = Store(tmp_path / "db", Inline())
+            granted.append(Permits(store).ask(_path(), WALL - 3_600.0 + passed_s).granted)
+            await store.close()
+        return granted
+
+    assert run(scene(), seed=1) == [False, False, False, True]
+
+
+@pytest.mark.parametrize("step_s", [-3_600.0, 10.0, 3_600.0])
+def test_within_one_process_no_step_of_the_clock_changes_a_floor(step_s: float) -> None:
+    """The loop knows when the call was: it is neither forgotten nor waited for twice."""
+
+    async def scene() -> list[bool]:
+        permits = _permits()
+        permits._store.charge("ma-boston", WALL)
+        await asyncio.sleep(100.0)
+        granted = [permits.ask(_path(), WALL + 100.0 + step_s).granted]
+        await asyncio.sleep(199.9)
+        granted.append(permits.ask(_path(), WALL + 299.9 + step_s).granted)
+        await asyncio.sleep(0.2)
+        granted.append(permits.ask(_path(), WALL + 300.1 + step_s).granted)
+        return granted
+
+    assert run(scene(), seed=1) == [False, False, True]
 
 
 def test_a_503_is_left_alone_only_as_long_as_it_asks() -> None:

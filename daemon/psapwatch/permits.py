@@ -200,10 +200,10 @@ class Permits:
         line = self._lines.setdefault(psap, {})
         mine = line.get(path.key)
         since = mine.since if mine is not None and mine.holds(wall, spacing_s) else wall
-        last = self._store.last_call_at(psap)
-        if last is not None and 0 <= wall - last < spacing_s:
-            line[path.key] = _Claim(since, last + spacing_s + CLAIM_S)
-            return Permit("called too recently", last + spacing_s - wall)
+        ago_s = self._store.called_ago_s(psap, wall)
+        if ago_s is not None and ago_s < spacing_s:
+            line[path.key] = _Claim(since, wall + spacing_s - ago_s + CLAIM_S)
+            return Permit("called too recently", spacing_s - ago_s)
         if any(each.since < since and each.holds(wall, spacing_s) for each in line.values()):
             line[path.key] = _Claim(since, wall + CLAIM_S)
             return Permit("another path's turn", YIELD_S)
