@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from dataclasses import replace
+from pathlib import Path as FilePath
 
 import pytest
 
@@ -175,6 +176,30 @@ def test_the_floor_is_charged_to_whoever_answered() -> None:
     assert permits.ask(boston, WALL + 303.0).granted, "Boston answers for itself again"
 
 
+def test_who_answers_instead_stays_known_over_a_reload() -> None:
+    """With what the new configuration says of them; who has left it is charged no longer."""
+    permits, boston, lynn = _neighbours()
+    permits.learn(boston, _answered_by("Lynn"), _GOOD, WALL)
+    slower = replace(lynn.psap, agreement=replace(_AGREED, every_s=900.0))
+    permits.know((boston.psap, slower))
+    assert permits.ask(boston, WALL + 310.0).wait_s == pytest.approx(590.0)
+    permits.know((boston.psap,))
+    assert permits.ask(boston, WALL + 310.0).granted
+
+
+def test_who_answers_instead_and_loses_consent_in_a_reload_is_not_called_again() -> None:
+    """As if the next call had shown it, without that call: until a human resumes the path."""
+    permits, boston, lynn = _neighbours()
+    permits.learn(boston, _answered_by("Lynn"), _GOOD, WALL)
+    permits.know((boston.psap, replace(lynn.psap, agreement=None)))
+    permit = permits.ask(boston, WALL + 600.0)
+    assert (permit.granted, permit.wait_s) == (False, 0.0)
+    assert "lynn, without consent" in permit.reason
+    assert permits._store.decisions.stops["ma-boston"].reason == "misrouted"
+    permits._store.decisions.resume("ma-boston", "me", "routed anew", WALL + 601.0)
+    assert permits.ask(boston, WALL + 602.0).granted
+
+
 def test_what_holds_for_whoever_answered_holds_for_the_call() -> None:
     """A stop and a back-off of Lynn also end the calls for Boston that Lynn answers."""
     permits, boston, lynn = _neighbours()
@@ -223,7 +248,43 @@ def test_a_claim_that_is_not_used_is_soon_forgotten() -> None:
     permits.ask(west, WALL + 150.0)
     assert not permits.ask(east, WALL + 300.0).granted
     assert permits.ask(east, WALL + 302.1).granted
-    assert permits.ask(east, WALL - 3_600.0).granted
+    assert permits.ask(east, WALL - 3_600.0).reason == "called too recently"
+    assert permits.ask(east, WALL - 3_300.0).granted
+
+
+def test_a_clock_that_is_stepped_back_ends_no_floor(tmp_path: FilePath) -> None:
+    """After a restart nobody knows how long ago the call was: the floor is waited for once."""
+
+    async def scene() -> list[bool]:
+        granted = []
+        store = Store(tmp_path / "db", Inline())
+        store.charge("ma-boston", WALL)
+        await store.close()
+        for passed_s in (0.0, 1.0, 299.0, 300.1):
+            store = Store(tmp_path / "db", Inline())
+            granted.append(Permits(store).ask(_path(), WALL - 3_600.0 + passed_s).granted)
+            await store.close()
+        return granted
+
+    assert run(scene(), seed=1) == [False, False, False, True]
+
+
+@pytest.mark.parametrize("step_s", [-3_600.0, 10.0, 3_600.0])
+def test_within_one_process_no_step_of_the_clock_changes_a_floor(step_s: float) -> None:
+    """The loop knows when the call was: it is neither forgotten nor waited for twice."""
+
+    async def scene() -> list[bool]:
+        permits = _permits()
+        permits._store.charge("ma-boston", WALL)
+        await asyncio.sleep(100.0)
+        granted = [permits.ask(_path(), WALL + 100.0 + step_s).granted]
+        await asyncio.sleep(199.9)
+        granted.append(permits.ask(_path(), WALL + 299.9 + step_s).granted)
+        await asyncio.sleep(0.2)
+        granted.append(permits.ask(_path(), WALL + 300.1 + step_s).granted)
+        return granted
+
+    assert run(scene(), seed=1) == [False, False, True]
 
 
 def test_a_503_is_left_alone_only_as_long_as_it_asks() -> None:
@@ -248,6 +309,29 @@ def test_a_refusal_is_honoured_with_back_off(code: int) -> None:
     assert permits.ask(path, WALL).granted
     permits.learn(path, _evidence(code, retry_after="1800;duration=5"), _BUSY, WALL)
     assert permits.ask(path, WALL).wait_s == 1800
+
+
+@pytest.mark.parametrize(
+    ("asked", "wait_s"),
+    [
+        ("7200", 7_200.0),
+        ("7200(I'm in a meeting);duration=5", 7_200.0),
+        ("86401", 86_400.0),
+        ("9999999999", 86_400.0),
+        ("\u00b2", 600.0),
+        ("\u0661\u0662\u0663\u0664", 600.0),
+        ("-7200", 600.0),
+        ("9" * 5_000, 600.0),
+        ("soon", 600.0),
+    ],
+)
+def test_what_is_asked_for_is_honoured_up_to_a_day(asked: str, wait_s: float) -> None:
+    """Only our own doubling ends at an hour; what is no number leaves our own back-off."""
+    permits, path = _permits(), _path()
+    permits.learn(path, _evidence(486, retry_after=asked), _BUSY, WALL)
+    assert permits.ask(path, WALL).wait_s == wait_s
+    permits.learn(path, _evidence(486), _BUSY, WALL)
+    assert permits.ask(path, WALL).wait_s <= BACK_OFF_MAX_S, "our own doubling goes no further"
 
 
 @pytest.mark.timeout(180)

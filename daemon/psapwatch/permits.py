@@ -7,6 +7,7 @@ loop seconds, ``wall`` Unix seconds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -31,9 +32,14 @@ YIELD_S: Final = 1.0
 CLAIM_S: Final = 2 * YIELD_S
 """A claim to a free floor that is not used within this was given up."""
 BACK_OFF_MAX_S: Final = 3_600.0
+"""How far our own doubling goes; who asks for longer is left alone for longer ..."""
+ASKED_MAX_S: Final = 86_400.0
+"""... up to a day: nobody is to be left unwatched for ever by one number."""
 BACK_OFF_CODES: Final = frozenset({486, 488, 600})
 """Whoever says these need not name a time. A 503 that names none is a 500 (RFC 3261 21.5.4): an
 element on the way says it in an outage, and every call foregone would hide the recovery."""
+_RETRY_AFTER: Final = re.compile(r"\s*([0-9]{1,10})(?:[\s;(].*)?", re.DOTALL)
+"""Delta-seconds, below 2**32 as elsewhere in SIP, then perhaps a comment and parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +85,20 @@ class Permits:
         self._lines: dict[str, dict[str, _Claim]] = {}  # psap -> path key -> its claim to the floor
 
     def know(self, psaps: Iterable[Psap]) -> None:
-        """Take over who is watched, so that one who answers for another is known by name."""
-        self._named, self._instead = {}, {}
-        for psap in psaps:
+        """Take over who is watched, so that one who answers for another is known by name.
+
+        Who answered instead stays known over a reload: a call reaches them as before.
+        """
+        known = {psap.id: psap for psap in psaps}
+        self._named = {}
+        for psap in known.values():
             for name in _names(psap):
                 self._named[name] = (*self._named.get(name, ()), psap)
+        still = {
+            key: tuple(known[each.id] for each in others if each.id in known)
+            for key, others in self._instead.items()
+        }
+        self._instead = {key: others for key, others in still.items() if others}
 
     def ask(self, path: Path, wall: float) -> Permit:
         """Decide about one call on ``path`` at this moment."""
@@ -113,15 +128,11 @@ class Permits:
             return self.unsafe(path, verdict.why, wall)
         final = evidence.last(Kind.RESPONSE)
         code = final["code"] if final else 0
-        asked = str(final.get("retry_after") or "") if final else ""
-        asked = asked.split(";")[0].strip().split(" ")[0]
-        if code in BACK_OFF_CODES or (code == 503 and asked.isdigit()):
+        asked_s = _asked_s(str(final.get("retry_after") or "")) if final else None
+        if code in BACK_OFF_CODES or (code == 503 and asked_s is not None):
             _until, before = self._back_off.get(path.psap.id, (0.0, 0.0))
             spacing = call_spacing_s(path.psap.agreement) if path.psap.agreement else 0.0
-            length = min(
-                BACK_OFF_MAX_S,
-                max(2 * max(before, spacing), float(asked) if asked.isdigit() else 0.0),
-            )
+            length = max(min(BACK_OFF_MAX_S, 2 * max(before, spacing)), asked_s or 0.0)
             self._back_off[path.psap.id] = (wall + length, length)
         elif verdict.passed:
             self._back_off.pop(path.psap.id, None)
@@ -129,7 +140,6 @@ class Permits:
 
     def _forever(self, path: Path, wall: float) -> Permit | None:
         """What no waiting changes."""
-        del wall
         if path.psap.id in (REFERENCE, CONTROL):
             return GO
         if path.kind == "legacy_gateway":
@@ -146,6 +156,9 @@ class Permits:
         for psap in (EVERYWHERE, *(each.id for each in self._reached(path))):
             if psap in stops:
                 return Permit(f"stopped by {stops[psap].by}: {stops[psap].why}")
+        if why := self._stop_for_strangers(path, self._instead.get(path.key, ()), wall):
+            del self._instead[path.key]  # a reload took their consent; whoever resumes knows of it
+            return Permit(why)
         return None
 
     def _passing(self, path: Path, wall: float) -> Permit | None:
@@ -187,10 +200,10 @@ class Permits:
         line = self._lines.setdefault(psap, {})
         mine = line.get(path.key)
         since = mine.since if mine is not None and mine.holds(wall, spacing_s) else wall
-        last = self._store.last_call_at(psap)
-        if last is not None and 0 <= wall - last < spacing_s:
-            line[path.key] = _Claim(since, last + spacing_s + CLAIM_S)
-            return Permit("called too recently", last + spacing_s - wall)
+        ago_s = self._store.called_ago_s(psap, wall)
+        if ago_s is not None and ago_s < spacing_s:
+            line[path.key] = _Claim(since, wall + spacing_s - ago_s + CLAIM_S)
+            return Permit("called too recently", spacing_s - ago_s)
         if any(each.since < since and each.holds(wall, spacing_s) for each in line.values()):
             line[path.key] = _Claim(since, wall + CLAIM_S)
             return Permit("another path's turn", YIELD_S)
@@ -210,17 +223,22 @@ class Permits:
             return
         before = self._instead.pop(path.key, ())
         others = self._named.get(name, ()) if name not in _names(path.psap) else ()
-        strangers = ", ".join(psap.id for psap in others if psap.agreement is None)
-        if strangers:
-            why = f"calls are answered by {strangers}, without consent to test calls"
-            self._store.decisions.stop(Stop(path.psap.id, "misrouted", why, "psapwatch", wall))
-        elif others:
+        if not self._stop_for_strangers(path, others, wall) and others:
             self._instead[path.key] = others
         for psap in others:
             self._store.charge(psap.id, wall)
             if not before and psap.agreement:  # a second call is to confirm it: first in line
                 until = wall + call_spacing_s(psap.agreement) + CLAIM_S
                 self._lines.setdefault(psap.id, {})[path.key] = _Claim(0.0, until)
+
+    def _stop_for_strangers(self, path: Path, others: tuple[Psap, ...], wall: float) -> str:
+        """Stop a path where one of those who answer in its PSAP's place gave no consent: why."""
+        strangers = ", ".join(psap.id for psap in others if psap.agreement is None)
+        if not strangers:
+            return ""
+        why = f"calls are answered by {strangers}, without consent to test calls"
+        self._store.decisions.stop(Stop(path.psap.id, "misrouted", why, "psapwatch", wall))
+        return why
 
     def unsafe(self, path: Path, why: str, wall: float) -> list[Stop]:
         """Stop this PSAP and hold its firewall; a second PSAP within a day stops everything."""
@@ -243,6 +261,15 @@ def spacing_of(path: Path) -> float:
     if path.psap.id in (REFERENCE, CONTROL) or path.psap.agreement is None:
         return 0.0
     return call_spacing_s(path.psap.agreement)
+
+
+def _asked_s(retry_after: str) -> float | None:
+    """The seconds that a Retry-After asks for (RFC 3261 20.33); None when it is none.
+
+    Whatever Python takes for a digit besides 0 to 9 is none here: a stranger has written it.
+    """
+    found = _RETRY_AFTER.fullmatch(retry_after)
+    return min(ASKED_MAX_S, float(found[1])) if found else None
 
 
 def _names(psap: Psap) -> frozenset[str]:

@@ -109,6 +109,47 @@ def test_the_floor_holds_between_processes(database: Path) -> None:
     asyncio.run(scene())
 
 
+def test_a_last_call_in_the_future_refuses_until_it_is_put_right(database: Path) -> None:
+    """The clock was stepped back: one floor is waited for, and what is put right stays so."""
+
+    async def scene() -> None:
+        async with opened(database) as store:
+            await store.open_call(call("c1", at=NOON + 3_600), floor_s=120)
+            store.close_call("c1", "bye_sent", NOON + 3_601)
+        async with opened(database) as store:
+            with pytest.raises(TooSoon, match="was called 0 s ago"):
+                await store.open_call(call("c2"), floor_s=120)
+            assert store.called_ago_s("ma-boston", NOON) == 0
+            assert store.called_ago_s("ma-boston", NOON + 1) == 1
+        async with opened(database) as daemon, opened(database) as command:
+            assert command.called_ago_s("ma-boston", NOON + 2) == 2
+            with pytest.raises(TooSoon, match="was called 119 s ago"):
+                await command.open_call(call("c2", at=NOON + 119), floor_s=120)
+            await command.open_call(call("c2", at=NOON + 120), floor_s=120)
+            await daemon.refresh()
+            assert daemon.called_ago_s("ma-boston", NOON + 121) == 1
+
+    asyncio.run(scene())
+
+
+def test_who_puts_a_floor_right_lowers_no_call_placed_since(database: Path) -> None:
+    """Two processes find one last call in the future; one calls before the other looks."""
+
+    async def scene() -> None:
+        async with opened(database) as store:
+            store.charge("ma-boston", NOON + 3_600)
+        async with opened(database) as daemon, opened(database) as command:
+            assert command.called_ago_s("ma-boston", NOON) == 0
+            await command.open_call(call("c1", at=NOON + 120), floor_s=120)
+            command.close_call("c1", "bye_sent", NOON + 121)
+            await command.flushed()
+            assert daemon.called_ago_s("ma-boston", NOON + 130) == 0
+            await daemon.flushed()
+        assert rows(database, "SELECT at FROM floor") == [(NOON + 120,)]
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize("psap", ["ma-boston", EVERYWHERE])
 def test_a_stop_by_another_process_holds_at_once(database: Path, psap: str) -> None:
     """A stop that a command has just written refuses the daemon's next call, unread as it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from typing import Final
+from typing import Final, final
 
 from psapwatch.endpoint import Address
 from psapwatch.store.redact import redact
@@ -29,6 +29,54 @@ class CallsStopped(LedgerUnavailable):
 
 class TooSoon(LedgerUnavailable):
     """Another call to this PSAP is open, or was placed within the floor: no INVITE."""
+
+
+@final
+class Floors:
+    """When each PSAP was last called, over restarts and over steps of the wall clock.
+
+    A clock that is stepped must not shorten a floor (RFC 6881 15). Of a call of our own the loop
+    knows how long ago it was. One of another process that lies in the future counts as placed just
+    now: it is waited for once, and not until the clock has caught up.
+    """
+
+    def __init__(self, at: dict[str, float], run: Runner) -> None:
+        self.at = at
+        """PSAP -> wall time."""
+        self._ours: dict[str, float] = {}  # PSAP -> loop time, where the last call was ours
+        self._run = run
+
+    def ago_s(self, psap: str, wall: float) -> float | None:
+        """How long ago a PSAP was called, by the clock that says less; None for never."""
+        at = self.at.get(psap)
+        if at is None:
+            return None
+        now, began = loop_s(), self._ours.get(psap)
+        ours_s = now - began if now is not None and began is not None else None
+        if at > wall:
+            at = self.at[psap] = wall - (ours_s or 0.0)
+            self._run.post(lambda on: correct(on, psap, at, wall))
+        return wall - at if ours_s is None else min(wall - at, ours_s)
+
+    def charge(self, psap: str, at: float, began: float | None) -> None:
+        """Count a call of our own that began at this loop time."""
+        self.at[psap] = max(at, self.at.get(psap, at))
+        if began is not None:
+            self._ours[psap] = began
+
+    def take(self, psap: str, at: float) -> None:
+        """Take over what is on the disk; what is later than ours was another process's call."""
+        if psap not in self.at or at > self.at[psap]:
+            self.at[psap] = at
+            self._ours.pop(psap, None)
+
+
+def loop_s() -> float | None:
+    """The loop's clock, which nobody steps; None outside of a loop."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return None
 
 
 async def place(run: Runner, row: OpenCall, floor_s: float) -> None:
@@ -67,7 +115,9 @@ def open_call(connection: sqlite3.Connection, row: OpenCall, floor_s: float) -> 
 
     Raises:
         CallsStopped: a stop holds for this PSAP.
-        TooSoon: a call to it is open, or the last one is less than ``floor_s`` ago.
+        TooSoon: a call to it is open, or the last one is less than ``floor_s`` ago. One that lies
+            in the future was before a clock was stepped back: nobody knows how long ago, so the
+            floor holds (RFC 6881 15) until ``correct`` has put it right.
     """
     stop = connection.execute(
         "SELECT reason, why FROM stops WHERE psap IN (?, ?)", (EVERYWHERE, row.psap)
@@ -88,8 +138,8 @@ def open_call(connection: sqlite3.Connection, row: OpenCall, floor_s: float) -> 
         ).fetchone()
         if last[1]:
             raise TooSoon(f"another call to {row.psap} is open")
-        if last[0] is not None and 0 <= row.invited_at - last[0] < floor_s:
-            ago_s = row.invited_at - last[0]
+        if last[0] is not None and row.invited_at - last[0] < floor_s:
+            ago_s = max(0.0, row.invited_at - last[0])
             raise TooSoon(f"{row.psap} was called {ago_s:.0f} s ago, its floor is {floor_s:.0f} s")
     connection.execute(
         "INSERT INTO calls (call_id, psap, path, firewall, transport, local_host, local_port,"
@@ -117,6 +167,11 @@ def charge(connection: sqlite3.Connection, psap: str, at: float) -> None:
         " ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
         (psap, at),
     )
+
+
+def correct(connection: sqlite3.Connection, psap: str, at: float, wall: float) -> None:
+    """Put right a last call that lies in the future of ``wall``, unless somebody just has."""
+    connection.execute("UPDATE floor SET at = ? WHERE psap = ? AND at > ?", (at, psap, wall))
 
 
 def close_call(connection: sqlite3.Connection, call_id: str, how: str, at: float) -> None:

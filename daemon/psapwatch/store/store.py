@@ -66,7 +66,7 @@ class Store:
         """What was given up: ``passes``, ``failures``, ``changes``, ``notices``, ``faults``."""
         self._buffer = attempts.Buffer(run)
         self.decisions = Decisions(connection, run)
-        self._floor = ledger.floors(connection)
+        self._floors = ledger.Floors(ledger.floors(connection), run)
         self._open = {row.id: row for row in notices.incidents(connection, "open")}
         waiting = notices.pending(connection)
         self._outstanding = Outstanding(waiting, notices.highest(connection), run.losses)
@@ -145,8 +145,9 @@ class Store:
             CallsStopped: test calls to this PSAP are stopped.
             TooSoon: by ``floor_s``.
         """
+        began = ledger.loop_s()
         await ledger.place(self._run, row, floor_s)
-        self._charge(row.psap, row.invited_at)
+        self._floors.charge(row.psap, row.invited_at, began)
 
     def note_answer(self, call_id: str, octets: bytes) -> None:
         """Keep the 2xx of an open call, as it was received."""
@@ -162,15 +163,16 @@ class Store:
 
     def last_call_at(self, psap: str) -> float | None:
         """Return when the PSAP was last called, or last answered a call meant for another."""
-        return self._floor.get(psap)
+        return self._floors.at.get(psap)
+
+    def called_ago_s(self, psap: str, wall: float) -> float | None:
+        """Return how long ago that was, whatever has been done to the clock since."""
+        return self._floors.ago_s(psap, wall)
 
     def charge(self, psap: str, at: float) -> None:
         """Count a call against the floor of a PSAP that answered one meant for another."""
-        self._charge(psap, at)
+        self._floors.charge(psap, at, ledger.loop_s())
         self._run.post(lambda on: ledger.charge(on, psap, at))
-
-    def _charge(self, psap: str, at: float) -> None:
-        self._floor[psap] = max(at, self._floor.get(psap, at))
 
     # incidents and notices
 
@@ -280,7 +282,7 @@ class Store:
             taken = self.decisions.take(held, changed)
         self._data_version = version
         for psap, at in floor.items():
-            self._charge(psap, at)
+            self._floors.take(psap, at)
         for row in rows:
             if row.id in self._open:
                 kept = self._open[row.id]
