@@ -15,7 +15,7 @@ from typing import Final
 from psapwatch.call_findings import answerer, slug
 from psapwatch.endpoint import CONTROL, REFERENCE, Path, Psap
 from psapwatch.evidence import Evidence, Kind
-from psapwatch.schedule import call_spacing_s, wait_for_turn_s
+from psapwatch.schedule import wait_for_turn_s
 from psapwatch.store.decisions import Stop
 from psapwatch.store.ledger import EVERYWHERE
 from psapwatch.store.store import Store
@@ -131,7 +131,7 @@ class Permits:
         asked_s = _asked_s(str(final.get("retry_after") or "")) if final else None
         if code in BACK_OFF_CODES or (code == 503 and asked_s is not None):
             _until, before = self._back_off.get(path.psap.id, (0.0, 0.0))
-            spacing = call_spacing_s(path.psap.agreement) if path.psap.agreement else 0.0
+            spacing = path.psap.agreement.spacing_s if path.psap.agreement else 0.0
             length = max(min(BACK_OFF_MAX_S, 2 * max(before, spacing)), asked_s or 0.0)
             self._back_off[path.psap.id] = (wall + length, length)
         elif verdict.passed:
@@ -183,7 +183,7 @@ class Permits:
         for psap in self._reached(path):
             if psap.agreement is None:
                 continue
-            permit = self._in_line(path, psap.id, call_spacing_s(psap.agreement), wall)
+            permit = self._in_line(path, psap.id, psap.agreement.spacing_s, wall)
             if permit is not None:
                 return permit
             turn = wait_for_turn_s(psap.agreement, wall)
@@ -228,7 +228,7 @@ class Permits:
         for psap in others:
             self._store.charge(psap.id, wall)
             if not before and psap.agreement:  # a second call is to confirm it: first in line
-                until = wall + call_spacing_s(psap.agreement) + CLAIM_S
+                until = wall + psap.agreement.spacing_s + CLAIM_S
                 self._lines.setdefault(psap.id, {})[path.key] = _Claim(0.0, until)
 
     def _stop_for_strangers(self, path: Path, others: tuple[Psap, ...], wall: float) -> str:
@@ -260,7 +260,7 @@ def spacing_of(path: Path) -> float:
     """The floor that the ledger enforces for a path; 0 for responders of our own."""
     if path.psap.id in (REFERENCE, CONTROL) or path.psap.agreement is None:
         return 0.0
-    return call_spacing_s(path.psap.agreement)
+    return path.psap.agreement.spacing_s
 
 
 def _asked_s(retry_after: str) -> float | None:

@@ -43,11 +43,6 @@ def next_due(due: float, every_s: float, now: float) -> float:
     return due + every_s * (math.floor((now - due) / every_s) + 1)
 
 
-def call_spacing_s(agreement: Agreement) -> float:
-    """The least time between two calls."""
-    return agreement.spacing_s
-
-
 def wait_for_turn_s(agreement: Agreement, wall: float) -> float:
     """Seconds until this vantage's wall-clock slot: ``turn: 1/2`` never meets ``turn: 2/2``.
 
