@@ -23,7 +23,7 @@ from psapwatch.config.load import load
 from psapwatch.config.reload import replacement
 from psapwatch.config.shape import Config
 from psapwatch.desk import Desk
-from psapwatch.endpoint import Address, Check, Path
+from psapwatch.endpoint import OURS, Address, Check, Path
 from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.housekeeping import Housekeeping
 from psapwatch.metrics import Metrics
@@ -212,20 +212,37 @@ class Daemon:
 
     async def _recover(self, row: OpenCall) -> None:
         self.watch.calls.adopt(row.call_id)
-        key = f"{row.psap}/{row.path}"
-        path = next((each for each in self.config.all_paths if each.key == key), None)
+        path = self._path_of(row)
         self._log.warning("ending a call that was left open", call_id=row.call_id, psap=row.psap)
 
         def heard(seen: Observation) -> None:
             self.watch.calls.heard(row.call_id, row.firewall, seen, b"", late=True)
 
-        why = await recover(self.world, row, path, crowd=self.watch.crowd, heard=heard)
+        why = await recover(
+            self.world,
+            row,
+            path,
+            crowd=self.watch.crowd,
+            heard=heard,
+            may_ask=lambda: self._may_ask(row),
+        )
         if why:
             self._log.error(
                 "a call that was left open cannot be ended", call_id=row.call_id, why=why
             )
             self.metrics.teardown_failed(row.firewall)
             heard(Observation(Kind.ENDED, 0.0, {"how": "no_answer", "confirmed": False}))
+
+    def _path_of(self, row: OpenCall) -> Path | None:
+        key = f"{row.psap}/{row.path}"
+        return next((each for each in self.config.all_paths if each.key == key), None)
+
+    def _may_ask(self, row: OpenCall) -> bool:
+        """Whether an open call's INVITE may leave again: consent and no stop, as for a new one."""
+        path = self._path_of(row)
+        if path is None or self.store.decisions.is_stopped(row.psap):
+            return False
+        return path.psap.id in OURS or path.psap.agreement is not None
 
     # ---- web.view.Commands
 

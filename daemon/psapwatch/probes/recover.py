@@ -7,6 +7,7 @@ port the call is learned about and ended; the row closes when it has.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -33,10 +34,12 @@ async def recover(
     *,
     crowd: dict[Pump, None],
     heard: Callable[[Observation], None],
+    may_ask: Callable[[], bool],
 ) -> str:
     """End one open call as far as can be seen now; returns ``""``, or why nothing can be done.
 
     ``path`` is the row's path in the present configuration; without it the row's own addresses do.
+    ``may_ask``: whether its INVITE may leave once more, to learn how it stands.
     """
     try:
         invite = parse(row.octets)
@@ -60,7 +63,11 @@ async def recover(
         plan=CallPlan(),
         token=world.entropy.token,
     )
-    age_s = max(0.0, world.clock.wall() - row.invited_at)
+    age_s = world.clock.wall() - row.invited_at
+    if age_s < 0 or not may_ask():
+        # An INVITE that never arrived rings like a new one. After a clock stepped back nobody knows
+        # its age, and one older than Timer B is a new one (RFC 3261 17.1.1.2): only end what is.
+        age_s = math.inf
     answer = _response(row.answer)
     await pump.drive(
         call, lambda now: call.resume(now, age_s=age_s, answer=answer, octets=row.octets)

@@ -1,0 +1,115 @@
+"""The whole daemon in simulated time: calls that a killed daemon left open, after its restart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from psapwatch.endpoint import Check
+from psapwatch.probes.call import CallSettings
+from psapwatch.replay.stage import Stage, run, stage
+from psapwatch.simulator.rule import Rule
+from psapwatch.simulator.topology import Plan
+from psapwatch.sip.answering_script import SCRIPTS
+from psapwatch.store.decisions import Stop
+from psapwatch.store.ledger import EVERYWHERE
+from psapwatch.store.runner import Inline
+from psapwatch.store.store import Store
+
+PSAP: Final = "psap-001"
+CALL: Final = (Check("test-call", 300.0, 8.0, CallSettings()),)
+SWALLOWED: Final = Rule(name="swallow", methods=frozenset({"INVITE"}))
+TIMER_B_S: Final = 32.0
+Change = Callable[[Stage], None]
+
+
+def _played(folder: Path, plan: Plan, acts: Callable[[Stage], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        database = str(folder / "psapwatch.db")
+        async with stage(1, plan, CALL, database=database) as scene:
+            await acts(scene)
+
+    run(whole())
+
+
+def _asked(scene: Stage) -> list[str]:
+    """The methods that the PSAP has got, in order."""
+    return [seen.method for seen in scene.topology.psaps[PSAP].log]
+
+
+async def _until_swallowed(scene: Stage) -> None:
+    """Until a call is open whose INVITE the firewall has dropped; then the firewall lets all by."""
+    firewall = scene.topology.firewalls["fw-east"]
+    firewall.add(SWALLOWED)
+    while not await scene.daemon.store.open_calls():  # noqa: ASYNC110 - in simulated time
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(1)
+    await scene.kill()
+    firewall.remove(SWALLOWED.name)
+
+
+def _nothing(scene: Stage) -> None:
+    """Everything is as it was."""
+
+
+def _without_consent(scene: Stage) -> None:
+    paths = tuple(
+        replace(path, psap=replace(path.psap, agreement=None)) for path in scene.config.paths
+    )
+    scene.config = replace(scene.config, paths=paths, psaps=tuple(path.psap for path in paths))
+
+
+def _without_the_path(scene: Stage) -> None:
+    scene.config = replace(scene.config, paths=(), psaps=())
+
+
+def _clock_back(scene: Stage) -> None:
+    scene.step_clock(-3600.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        (_nothing, "INVITE"),
+        (_without_consent, "CANCEL"),
+        (_without_the_path, "CANCEL"),
+        (_clock_back, "CANCEL"),
+    ],
+)
+def test_an_invite_is_sent_again_only_where_a_call_may_be_placed(
+    tmp_path: Path, change: Change, first: str
+) -> None:
+    """It never arrived, so that for the PSAP it would be a new call: else only CANCEL leaves."""
+
+    async def acts(scene: Stage) -> None:
+        await _until_swallowed(scene)
+        change(scene)
+        await scene.start()
+        await asyncio.sleep(TIMER_B_S + 8)
+        asked = _asked(scene)
+        assert asked[0] == first
+        assert asked.count("INVITE") == (first == "INVITE")
+        assert await scene.daemon.store.open_calls() == []
+
+    _played(tmp_path, Plan(psaps=1, script=SCRIPTS["ringing"]), acts)
+
+
+@pytest.mark.parametrize("psap", [PSAP, EVERYWHERE])
+def test_a_stop_holds_for_the_invite_of_an_open_call(tmp_path: Path, psap: str) -> None:
+    """Stopped while nobody was running: nothing rings after the start."""
+
+    async def acts(scene: Stage) -> None:
+        await _until_swallowed(scene)
+        store = Store(tmp_path / "psapwatch.db", Inline())
+        store.decisions.stop(Stop(psap, "operator", "storm", "ann", 0.0))
+        await store.close()
+        await scene.start()
+        await asyncio.sleep(TIMER_B_S + 8)
+        assert set(_asked(scene)) == {"CANCEL"}
+
+    _played(tmp_path, Plan(psaps=1, script=SCRIPTS["ringing"]), acts)
