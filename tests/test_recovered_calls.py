@@ -15,7 +15,7 @@ from psapwatch.probes.call import CallSettings
 from psapwatch.replay.stage import Stage, run, stage
 from psapwatch.simulator.rule import Rule
 from psapwatch.simulator.topology import Plan
-from psapwatch.sip.answering_script import SCRIPTS
+from psapwatch.sip.answering_script import SCRIPTS, Script, Step
 from psapwatch.store.decisions import Stop
 from psapwatch.store.ledger import EVERYWHERE
 from psapwatch.store.runner import Inline
@@ -51,6 +51,14 @@ async def _until_swallowed(scene: Stage) -> None:
     await asyncio.sleep(1)
     await scene.kill()
     firewall.remove(SWALLOWED.name)
+
+
+async def _until_heard(scene: Stage) -> None:
+    """Until the PSAP has an INVITE; a second later the daemon is killed."""
+    while not _asked(scene):  # noqa: ASYNC110 - in simulated time
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(1)
+    await scene.kill()
 
 
 def _nothing(scene: Stage) -> None:
@@ -113,3 +121,60 @@ def test_a_stop_holds_for_the_invite_of_an_open_call(tmp_path: Path, psap: str) 
         assert set(_asked(scene)) == {"CANCEL"}
 
     _played(tmp_path, Plan(psaps=1, script=SCRIPTS["ringing"]), acts)
+
+
+RINGS: Final = Script(invite=(Step(100), Step(180, 1.5)), minds_expires=False)
+"""Begins to ring while no daemon is running."""
+PICKED_UP: Final = Script(
+    invite=(Step(200, 3.0, "no_loopback"),), cancel=(), hangs_up_after_s=None, minds_expires=False
+)
+"""A telephone that is answered in spite of a CANCEL."""
+
+
+@pytest.mark.parametrize(
+    ("script", "change", "why", "pages"),
+    [
+        (RINGS, _nothing, "ringing: 180", 1),
+        (PICKED_UP, _nothing, "no_loopback: audio", 1),
+        (PICKED_UP, _without_the_path, "no_loopback: audio", 0),
+    ],
+)
+def test_a_person_met_by_an_open_call_stops_the_calls(
+    tmp_path: Path, script: Script, change: Change, why: str, pages: int
+) -> None:
+    """As in any attempt: the stop is written, a page goes out, and no second call is placed."""
+
+    async def acts(scene: Stage) -> None:
+        await _until_heard(scene)
+        await asyncio.sleep(1)
+        change(scene)
+        await scene.start()
+        await asyncio.sleep(TIMER_B_S + 8)
+        stops = scene.daemon.store.decisions.stops
+        assert {psap: stop.reason for psap, stop in stops.items()} == {PSAP: "unsafe"}
+        assert stops[PSAP].why.startswith(why)
+        assert len(scene.pages()) == pages
+        before = _asked(scene)
+        await asyncio.sleep(CALL[0].every_s * 2)
+        assert _asked(scene) == before
+
+    _played(tmp_path, Plan(psaps=1, script=script), acts)
+
+
+def test_an_answer_that_comes_after_the_restart_is_on_record(tmp_path: Path) -> None:
+    """Killed a second time before its BYE is answered, the call can still be ended with BYE."""
+
+    async def acts(scene: Stage) -> None:
+        await _until_heard(scene)
+        await scene.start()
+        await asyncio.sleep(5)
+        [row] = await scene.daemon.store.open_calls()
+        assert row.answer.startswith(b"SIP/2.0 200")
+        await scene.kill()
+        asked = len(_asked(scene))
+        await scene.start()
+        await asyncio.sleep(1)
+        assert sorted(set(_asked(scene)[asked:])) == ["ACK", "BYE"]
+
+    answers = Script(invite=(Step(200, 3.0, "mirror"),), bye=(), hangs_up_after_s=None)
+    _played(tmp_path, Plan(psaps=1, script=answers), acts)

@@ -33,12 +33,13 @@ async def recover(
     path: Path | None,
     *,
     crowd: dict[Pump, None],
-    heard: Callable[[Observation], None],
+    heard: Callable[[Observation, bytes], None],
     may_ask: Callable[[], bool],
 ) -> str:
     """End one open call as far as can be seen now; returns ``""``, or why nothing can be done.
 
     ``path`` is the row's path in the present configuration; without it the row's own addresses do.
+    ``heard`` also gets what came in last, as it came.
     ``may_ask``: whether its INVITE may leave once more, to learn how it stands.
     """
     try:
@@ -47,9 +48,13 @@ async def recover(
         return f"its INVITE cannot be read: {bad.why}"
     if not isinstance(invite, Request):
         return "its row holds no request"
+
+    def tell(seen: Observation) -> None:
+        heard(seen, pump.last_arrival)
+
     pump = Pump(
         world.network, world.resolver, _road(row, path), row.call_id,
-        crowd=crowd, ledger=_no_ledger, heard=heard,
+        crowd=crowd, ledger=_no_ledger, heard=tell,
     )  # fmt: skip
     reliable = TRANSPORTS[row.transport].reliable
     if not await _reach(pump, row, reliable=reliable):
