@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from psapwatch.endpoint import Check
+from psapwatch.endpoint import Check, TransportName
 from psapwatch.probes.call import CallSettings
 from psapwatch.replay.stage import Stage, run, stage
 from psapwatch.simulator.rule import Rule
@@ -20,6 +20,7 @@ from psapwatch.store.decisions import Stop
 from psapwatch.store.ledger import EVERYWHERE
 from psapwatch.store.runner import Inline
 from psapwatch.store.store import Store
+from psapwatch.world import REUSE_MAX_S
 
 PSAP: Final = "psap-001"
 CALL: Final = (Check("test-call", 300.0, 8.0, CallSettings()),)
@@ -178,3 +179,21 @@ def test_an_answer_that_comes_after_the_restart_is_on_record(tmp_path: Path) -> 
 
     answers = Script(invite=(Step(200, 3.0, "mirror"),), bye=(), hangs_up_after_s=None)
     _played(tmp_path, Plan(psaps=1, script=answers), acts)
+
+
+SILENT: Final = Script(invite=(Step(100),), hangs_up_after_s=None, minds_expires=False)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+def test_an_open_call_is_ended_over_its_transport(tmp_path: Path, transport: TransportName) -> None:
+    """Over TLS as well: the certificate names the domain of the URI, not the address."""
+
+    async def acts(scene: Stage) -> None:
+        await _until_heard(scene)
+        await asyncio.sleep(REUSE_MAX_S)  # no connection of the killed one is given out again
+        await scene.start()
+        await asyncio.sleep(TIMER_B_S + 8)
+        assert "CANCEL" in _asked(scene)
+        assert await scene.daemon.store.open_calls() == []
+
+    _played(tmp_path, Plan(psaps=1, transports=(transport,), script=SILENT), acts)

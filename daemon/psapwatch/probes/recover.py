@@ -17,7 +17,7 @@ from psapwatch.net import TRANSPORTS
 from psapwatch.net.pump import Pump
 from psapwatch.sip.call import Call, CallPlan
 from psapwatch.sip.request import Caller
-from psapwatch.sip.uri import parse_name_addr
+from psapwatch.sip.uri import BadUri, parse_name_addr, parse_uri
 from psapwatch.sip.wire import Malformed, Request, Response, parse
 from psapwatch.world import Flow, OpenCall, Road, World
 
@@ -95,7 +95,15 @@ async def _reach(pump: Pump, row: OpenCall, *, reliable: bool) -> bool:
 def _road(row: OpenCall, path: Path | None) -> Road:
     source = path.leaves_from if path else Source(row.local.host)
     tls = (path.tls or path.firewall.tls) if path else Tls(verify=False)
-    return Road(row.transport, source, row.peer, "", tls)
+    return Road(row.transport, source, row.peer, _domain(path) if path else "", tls)
+
+
+def _domain(path: Path) -> str:
+    """Whom the certificate must name: the domain of the URI, not the address (RFC 5922 7.1)."""
+    try:
+        return parse_uri(path.next_hop or path.uri).host
+    except BadUri:
+        return ""
 
 
 def _caller(invite: Request, row: OpenCall) -> Caller:
