@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import pathlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -23,7 +24,7 @@ from psapwatch.config.load import load
 from psapwatch.config.reload import replacement
 from psapwatch.config.shape import Config
 from psapwatch.desk import Desk
-from psapwatch.endpoint import Address, Check, Path
+from psapwatch.endpoint import OURS, Address, Check, Path
 from psapwatch.evidence import Evidence, Kind, Observation
 from psapwatch.housekeeping import Housekeeping
 from psapwatch.metrics import Metrics
@@ -34,6 +35,7 @@ from psapwatch.recorder import Recorder, baselines_in
 from psapwatch.self_test import SelfTest
 from psapwatch.sinks.base import Surroundings, open_sinks
 from psapwatch.sinks.outbox import Outbox
+from psapwatch.store.decisions import Stop
 from psapwatch.store.opening import Unusable
 from psapwatch.store.store import Store
 from psapwatch.systemd import Systemd
@@ -212,20 +214,42 @@ class Daemon:
 
     async def _recover(self, row: OpenCall) -> None:
         self.watch.calls.adopt(row.call_id)
-        key = f"{row.psap}/{row.path}"
-        path = next((each for each in self.config.all_paths if each.key == key), None)
+        path = self._path_of(row)
         self._log.warning("ending a call that was left open", call_id=row.call_id, psap=row.psap)
 
-        def heard(seen: Observation) -> None:
-            self.watch.calls.heard(row.call_id, row.firewall, seen, b"", late=True)
+        def heard(seen: Observation, octets: bytes = b"") -> None:
+            self.watch.calls.heard(row.call_id, row.firewall, seen, octets, late=True)
+            if seen.kind is Kind.UNSAFE:
+                self._unsafe(row, path, f"{seen['why']}: {seen.get('detail')}")
 
-        why = await recover(self.world, row, path, crowd=self.watch.crowd, heard=heard)
+        crowd, may_ask = self.watch.crowd, partial(self._may_ask, row)
+        why = await recover(self.world, row, path, crowd=crowd, heard=heard, may_ask=may_ask)
         if why:
             self._log.error(
                 "a call that was left open cannot be ended", call_id=row.call_id, why=why
             )
             self.metrics.teardown_failed(row.firewall)
             heard(Observation(Kind.ENDED, 0.0, {"how": "no_answer", "confirmed": False}))
+
+    def _unsafe(self, row: OpenCall, path: Path | None, why: str) -> None:
+        """Stop a PSAP where a person may have been met: the attempt that had to died with us."""
+        wall = self.world.clock.wall()
+        if path is None:  # no longer configured; it may be again
+            self.store.decisions.stop(Stop(row.psap, "unsafe", why, "psapwatch", wall))
+        else:
+            self.watch.permits.unsafe(path, why, wall)
+            self.desk.unsafe(path, why, wall)
+
+    def _path_of(self, row: OpenCall) -> Path | None:
+        key = f"{row.psap}/{row.path}"
+        return next((each for each in self.config.all_paths if each.key == key), None)
+
+    def _may_ask(self, row: OpenCall) -> bool:
+        """Whether an open call's INVITE may leave again: consent and no stop, as for a new one."""
+        path = self._path_of(row)
+        if path is None or self.store.decisions.is_stopped(row.psap):
+            return False
+        return path.psap.id in OURS or path.psap.agreement is not None
 
     # ---- web.view.Commands
 

@@ -7,6 +7,7 @@ port the call is learned about and ended; the row closes when it has.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -16,7 +17,7 @@ from psapwatch.net import TRANSPORTS
 from psapwatch.net.pump import Pump
 from psapwatch.sip.call import Call, CallPlan
 from psapwatch.sip.request import Caller
-from psapwatch.sip.uri import parse_name_addr
+from psapwatch.sip.uri import BadUri, parse_name_addr, parse_uri
 from psapwatch.sip.wire import Malformed, Request, Response, parse
 from psapwatch.world import Flow, OpenCall, Road, World
 
@@ -32,11 +33,14 @@ async def recover(
     path: Path | None,
     *,
     crowd: dict[Pump, None],
-    heard: Callable[[Observation], None],
+    heard: Callable[[Observation, bytes], None],
+    may_ask: Callable[[], bool],
 ) -> str:
     """End one open call as far as can be seen now; returns ``""``, or why nothing can be done.
 
     ``path`` is the row's path in the present configuration; without it the row's own addresses do.
+    ``heard`` also gets what came in last, as it came.
+    ``may_ask``: whether its INVITE may leave once more, to learn how it stands.
     """
     try:
         invite = parse(row.octets)
@@ -44,9 +48,13 @@ async def recover(
         return f"its INVITE cannot be read: {bad.why}"
     if not isinstance(invite, Request):
         return "its row holds no request"
+
+    def tell(seen: Observation) -> None:
+        heard(seen, pump.last_arrival)
+
     pump = Pump(
         world.network, world.resolver, _road(row, path), row.call_id,
-        crowd=crowd, ledger=_no_ledger, heard=heard,
+        crowd=crowd, ledger=_no_ledger, heard=tell,
     )  # fmt: skip
     reliable = TRANSPORTS[row.transport].reliable
     if not await _reach(pump, row, reliable=reliable):
@@ -60,7 +68,11 @@ async def recover(
         plan=CallPlan(),
         token=world.entropy.token,
     )
-    age_s = max(0.0, world.clock.wall() - row.invited_at)
+    age_s = world.clock.wall() - row.invited_at
+    if age_s < 0 or not may_ask():
+        # An INVITE that never arrived rings like a new one. After a clock stepped back nobody knows
+        # its age, and one older than Timer B is a new one (RFC 3261 17.1.1.2): only end what is.
+        age_s = math.inf
     answer = _response(row.answer)
     await pump.drive(
         call, lambda now: call.resume(now, age_s=age_s, answer=answer, octets=row.octets)
@@ -81,9 +93,28 @@ async def _reach(pump: Pump, row: OpenCall, *, reliable: bool) -> bool:
 
 
 def _road(row: OpenCall, path: Path | None) -> Road:
-    source = path.leaves_from if path else Source(row.local.host)
+    source = _source(row, path)
     tls = (path.tls or path.firewall.tls) if path else Tls(verify=False)
-    return Road(row.transport, source, row.peer, "", tls)
+    return Road(row.transport, source, row.peer, _domain(path) if path else "", tls)
+
+
+def _source(row: OpenCall, path: Path | None) -> Source:
+    """Where the call left from, so that NAT and the far end know it again; else its family's."""
+    if path is None:
+        return Source(row.local.host)
+    own = (path.source,) if path.source else ()
+    for each in (*own, *path.firewall.sources):
+        if each.address == row.local.host:
+            return each
+    return path.source_for(row.peer) or Source(row.local.host)
+
+
+def _domain(path: Path) -> str:
+    """Whom the certificate must name: the domain of the URI, not the address (RFC 5922 7.1)."""
+    try:
+        return parse_uri(path.next_hop or path.uri).host
+    except BadUri:
+        return ""
 
 
 def _caller(invite: Request, row: OpenCall) -> Caller:
