@@ -197,3 +197,22 @@ def test_an_open_call_is_ended_over_its_transport(tmp_path: Path, transport: Tra
         assert await scene.daemon.store.open_calls() == []
 
     _played(tmp_path, Plan(psaps=1, transports=(transport,), script=SILENT), acts)
+
+
+def test_an_open_call_is_ended_from_the_address_that_it_left_from(tmp_path: Path) -> None:
+    """The IPv6 leg of a path whose usual source is an IPv4 address."""
+
+    async def acts(scene: Stage) -> None:
+        store = scene.daemon.store
+        while not any(row.peer.is_v6 for row in await store.open_calls()):  # noqa: ASYNC110 - above
+            await asyncio.sleep(0.05)
+        assert ":" not in scene.config.paths[0].leaves_from.address
+        await asyncio.sleep(1)
+        await scene.kill()
+        asked = len(_asked(scene))
+        await scene.start()
+        await asyncio.sleep(TIMER_B_S)
+        assert _asked(scene)[asked:] == ["INVITE", "CANCEL", "ACK"]
+        assert await scene.daemon.store.open_calls() == []
+
+    _played(tmp_path, Plan(psaps=1, with_v6=True, script=SILENT), acts)

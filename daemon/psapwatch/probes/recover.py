@@ -93,9 +93,20 @@ async def _reach(pump: Pump, row: OpenCall, *, reliable: bool) -> bool:
 
 
 def _road(row: OpenCall, path: Path | None) -> Road:
-    source = path.leaves_from if path else Source(row.local.host)
+    source = _source(row, path)
     tls = (path.tls or path.firewall.tls) if path else Tls(verify=False)
     return Road(row.transport, source, row.peer, _domain(path) if path else "", tls)
+
+
+def _source(row: OpenCall, path: Path | None) -> Source:
+    """Where the call left from, so that NAT and the far end know it again; else its family's."""
+    if path is None:
+        return Source(row.local.host)
+    own: tuple[Source, ...] = (path.source,) if path.source else ()
+    for each in (*own, *path.firewall.sources):
+        if each.address == row.local.host:
+            return each
+    return path.source_for(row.peer) or Source(row.local.host)
 
 
 def _domain(path: Path) -> str:
