@@ -243,3 +243,20 @@ def test_a_challenge_to_the_bye_of_an_open_call_is_answered(
         hangs_up_after_s=None,
     )
     _played(tmp_path, Plan(psaps=1, script=answers), acts)
+
+
+def test_an_open_call_is_ended_from_another_address_of_the_firewall(tmp_path: Path) -> None:
+    """The order of a firewall's addresses has changed since: the call's own still is the one."""
+
+    async def acts(scene: Stage) -> None:
+        await _until_heard(scene)
+        [path] = scene.config.paths
+        turned = replace(path.firewall, sources=path.firewall.sources[::-1])
+        scene.config = replace(scene.config, paths=(replace(path, firewall=turned),))
+        await scene.start()
+        await asyncio.sleep(TIMER_B_S)
+        asked = scene.topology.psaps[PSAP].log
+        assert [seen.method for seen in asked] == ["INVITE", "INVITE", "CANCEL", "ACK"]
+        assert len({seen.source for seen in asked}) == 1
+
+    _played(tmp_path, Plan(psaps=1, script=SILENT), acts)
