@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from psapwatch.endpoint import Check, TransportName
+from psapwatch.endpoint import Check, Credentials, TransportName
 from psapwatch.probes.call import CallSettings
 from psapwatch.replay.stage import Stage, run, stage
 from psapwatch.simulator.rule import Rule
@@ -216,3 +216,47 @@ def test_an_open_call_is_ended_from_the_address_that_it_left_from(tmp_path: Path
         assert await scene.daemon.store.open_calls() == []
 
     _played(tmp_path, Plan(psaps=1, with_v6=True, script=SILENT), acts)
+
+
+CHALLENGE: Final = (("WWW-Authenticate", 'Digest realm="psap", nonce="n", qop="auth"'),)
+
+
+@pytest.mark.parametrize("of_firewall", [False, True])
+def test_a_challenge_to_the_bye_of_an_open_call_is_answered(
+    tmp_path: Path, of_firewall: bool
+) -> None:
+    """With the credentials of the path or its firewall, as in any call."""
+
+    async def acts(scene: Stage) -> None:
+        await _until_heard(scene)
+        auth, [path] = Credentials("probe", "secret"), scene.config.paths
+        firewall = replace(path.firewall, auth=auth if of_firewall else None)
+        path = replace(path, firewall=firewall, auth=None if of_firewall else auth)
+        scene.config = replace(scene.config, paths=(path,))
+        await scene.start()
+        await asyncio.sleep(TIMER_B_S)
+        assert _asked(scene).count("BYE") == 2
+
+    answers = Script(
+        invite=(Step(200, 3.0, "mirror"),),
+        bye=(Step(401, headers=CHALLENGE),),
+        hangs_up_after_s=None,
+    )
+    _played(tmp_path, Plan(psaps=1, script=answers), acts)
+
+
+def test_an_open_call_is_ended_from_another_address_of_the_firewall(tmp_path: Path) -> None:
+    """The order of a firewall's addresses has changed since: the call's own still is the one."""
+
+    async def acts(scene: Stage) -> None:
+        await _until_heard(scene)
+        [path] = scene.config.paths
+        turned = replace(path.firewall, sources=path.firewall.sources[::-1])
+        scene.config = replace(scene.config, paths=(replace(path, firewall=turned),))
+        await scene.start()
+        await asyncio.sleep(TIMER_B_S)
+        asked = scene.topology.psaps[PSAP].log
+        assert [seen.method for seen in asked] == ["INVITE", "INVITE", "CANCEL", "ACK"]
+        assert len({seen.source for seen in asked}) == 1
+
+    _played(tmp_path, Plan(psaps=1, script=SILENT), acts)

@@ -16,6 +16,7 @@ from psapwatch.evidence import Observation
 from psapwatch.net import TRANSPORTS
 from psapwatch.net.pump import Pump
 from psapwatch.sip.call import Call, CallPlan
+from psapwatch.sip.digest import Digest
 from psapwatch.sip.request import Caller
 from psapwatch.sip.uri import BadUri, parse_name_addr, parse_uri
 from psapwatch.sip.wire import Malformed, Request, Response, parse
@@ -67,6 +68,7 @@ async def recover(
         reliable=reliable,
         plan=CallPlan(),
         token=world.entropy.token,
+        digest=_digest(path),
     )
     age_s = world.clock.wall() - row.invited_at
     if age_s < 0 or not may_ask():
@@ -98,11 +100,17 @@ def _road(row: OpenCall, path: Path | None) -> Road:
     return Road(row.transport, source, row.peer, _domain(path) if path else "", tls)
 
 
+def _digest(path: Path | None) -> Digest | None:
+    """What answers a challenge to the BYE, as in any call (RFC 3261 22.2)."""
+    auth = (path.auth or path.firewall.auth) if path else None
+    return Digest(auth) if auth else None
+
+
 def _source(row: OpenCall, path: Path | None) -> Source:
     """Where the call left from, so that NAT and the far end know it again; else its family's."""
     if path is None:
         return Source(row.local.host)
-    own = (path.source,) if path.source else ()
+    own: tuple[Source, ...] = (path.source,) if path.source else ()
     for each in (*own, *path.firewall.sources):
         if each.address == row.local.host:
             return each
