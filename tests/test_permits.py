@@ -163,6 +163,19 @@ def test_a_second_unsafe_psap_within_a_day_stops_everything() -> None:
     assert EVERYWHERE in permits._store.decisions.stops
 
 
+def test_a_second_unsafe_psap_counts_over_a_restart() -> None:
+    """The first one's stop says when it was; an operator's stop, or an old one, is no such."""
+    for reason, at, stops_all in (
+        ("unsafe", WALL - 86_399.0, True),
+        ("unsafe", WALL - 86_401.0, False),
+        ("operator", WALL - 60.0, False),
+    ):
+        permits = _permits()
+        permits._store.decisions.stop(Stop("a", reason, "180", "psapwatch", at))  # type: ignore[arg-type]
+        Permits(permits._store).learn(_path("b"), _evidence(180), _UNSAFE, WALL)
+        assert (EVERYWHERE in permits._store.decisions.stops) is stops_all
+
+
 def test_the_same_psap_twice_is_not_a_second_one() -> None:
     """One PSAP answering unsafely again does not stop the vantage."""
     permits = _permits()

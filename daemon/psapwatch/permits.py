@@ -257,6 +257,11 @@ class Permits:
         self._held_for.setdefault(path.firewall.id, set()).add(psap)
         self._held_last[path.firewall.id] = wall
         recent = {who for who, at in self._unsafe.items() if wall - at < SECOND_UNSAFE_S}
+        recent |= {  # met before a restart, or by another process
+            who
+            for who, stop in self._store.decisions.stops.items()
+            if stop.reason == "unsafe" and who != EVERYWHERE and wall - stop.at < SECOND_UNSAFE_S
+        }
         self._unsafe[psap] = wall
         stops = [Stop(psap, "unsafe", why, "psapwatch", wall)]
         if recent - {psap}:
