@@ -132,6 +132,28 @@ def test_an_unsafe_answer_stops_the_psap_and_holds_the_firewall() -> None:
     assert not permits.ask(_path("c"), WALL + HOLD_S + HOLD_PACE_S - 1).granted
 
 
+def test_the_slower_pace_ends_when_a_human_resumes() -> None:
+    """Not before the hold is over, and not while another who answered so is still stopped."""
+    permits = _permits()
+    decisions = permits._store.decisions
+
+    def is_paced(wall: float) -> bool:
+        permits.enter(_path("b"), wall)
+        permits.leave(_path("b"))
+        return not permits.ask(_path("c"), wall + 1).granted
+
+    permits.learn(_path("a"), _evidence(180), _UNSAFE, WALL)
+    permits.learn(_path("d"), _evidence(180), _UNSAFE, WALL)
+    decisions.resume(EVERYWHERE, "me", "both are machines", WALL + 1)
+    decisions.resume("a", "me", "a machine", WALL + 1)
+    assert is_paced(WALL + HOLD_S)
+    decisions.resume("d", "me", "a machine", WALL + 2)
+    assert not permits.ask(_path("c"), WALL + HOLD_S - 1).granted
+    assert not is_paced(WALL + HOLD_S + 2)
+    permits.learn(_path("a"), _evidence(180), _UNSAFE, WALL + 2 * 86_400.0)
+    assert is_paced(WALL + 2 * 86_400.0 + HOLD_S), "another unsafe answer begins it anew"
+
+
 def test_a_second_unsafe_psap_within_a_day_stops_everything() -> None:
     """Two people's phones: the vantage calls nobody until a human resumes."""
     permits = _permits()
@@ -139,6 +161,19 @@ def test_a_second_unsafe_psap_within_a_day_stops_everything() -> None:
     permits.learn(_path("b"), _evidence(180), _UNSAFE, WALL + 3_600)
     assert not permits.ask(_path("z"), WALL + 1e7).granted
     assert EVERYWHERE in permits._store.decisions.stops
+
+
+def test_a_second_unsafe_psap_counts_over_a_restart() -> None:
+    """The first one's stop says when it was; an operator's stop, or an old one, is no such."""
+    for reason, at, stops_all in (
+        ("unsafe", WALL - 86_399.0, True),
+        ("unsafe", WALL - 86_401.0, False),
+        ("operator", WALL - 60.0, False),
+    ):
+        permits = _permits()
+        permits._store.decisions.stop(Stop("a", reason, "180", "psapwatch", at))  # type: ignore[arg-type]
+        Permits(permits._store).learn(_path("b"), _evidence(180), _UNSAFE, WALL)
+        assert (EVERYWHERE in permits._store.decisions.stops) is stops_all
 
 
 def test_the_same_psap_twice_is_not_a_second_one() -> None:

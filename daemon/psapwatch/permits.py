@@ -24,7 +24,7 @@ from psapwatch.verdict import Cause, Verdict
 HOLD_S: Final = 600.0
 """After an unsafe answer no PSAP behind that firewall is called for this long ..."""
 HOLD_PACE_S: Final = 60.0
-"""... and then one call a minute."""
+"""... and then one call a minute, until a human has resumed whoever answered so."""
 SECOND_UNSAFE_S: Final = 86_400.0
 """A second PSAP answering unsafely within this stops all test calls of the vantage."""
 YIELD_S: Final = 1.0
@@ -76,6 +76,7 @@ class Permits:
         self._busy: dict[str, frozenset[str]] = {}  # path key -> PSAPs that its call may reach
         self._back_off: dict[str, tuple[float, float]] = {}  # psap -> (until wall, last length)
         self._held: dict[str, float] = {}  # firewall -> wall time of the last unsafe answer
+        self._held_for: dict[str, set[str]] = {}  # firewall -> PSAPs that answered unsafely
         self._held_last: dict[str, float] = {}
         self._unsafe: dict[str, float] = {}  # psap -> wall time
         self._named: dict[str, tuple[Psap, ...]] = {}  # name in an answer -> who bears it
@@ -169,14 +170,23 @@ class Permits:
             until, _length = self._back_off.get(psap.id, (0.0, 0.0))
             if wall < until:
                 return Permit("backing off as the PSAP asked", until - wall)
-        held_at = self._held.get(path.firewall.id)
-        if held_at is not None:
-            free_at = max(
-                held_at + HOLD_S, self._held_last.get(path.firewall.id, 0.0) + HOLD_PACE_S
-            )
-            if wall < free_at:
-                return Permit("held after an unsafe answer", free_at - wall)
-        return None
+        return self._hold(path.firewall.id, wall)
+
+    def _hold(self, firewall: str, wall: float) -> Permit | None:
+        """The hold after an unsafe answer, and the slower pace after it.
+
+        The hold always lasts its time. The pace ends when no PSAP that answered unsafely is
+        stopped any more: a human has looked at each and takes calls for safe again.
+        """
+        held_at = self._held.get(firewall)
+        if held_at is None:
+            return None
+        still = self._held_for[firewall] & self._store.decisions.stops.keys()
+        if wall >= held_at + HOLD_S and not still:
+            del self._held[firewall], self._held_for[firewall]
+            return None
+        free_at = max(held_at + HOLD_S, self._held_last.get(firewall, 0.0) + HOLD_PACE_S)
+        return Permit("held after an unsafe answer", free_at - wall) if wall < free_at else None
 
     def _spacing(self, path: Path, wall: float) -> Permit | None:
         """The floor over all paths and checks of this vantage, and the vantages' turns."""
@@ -244,8 +254,14 @@ class Permits:
         """Stop this PSAP and hold its firewall; a second PSAP within a day stops everything."""
         psap = path.psap.id
         self._held[path.firewall.id] = wall
+        self._held_for.setdefault(path.firewall.id, set()).add(psap)
         self._held_last[path.firewall.id] = wall
         recent = {who for who, at in self._unsafe.items() if wall - at < SECOND_UNSAFE_S}
+        recent |= {  # met before a restart, or by another process
+            who
+            for who, stop in self._store.decisions.stops.items()
+            if stop.reason == "unsafe" and who != EVERYWHERE and wall - stop.at < SECOND_UNSAFE_S
+        }
         self._unsafe[psap] = wall
         stops = [Stop(psap, "unsafe", why, "psapwatch", wall)]
         if recent - {psap}:
