@@ -23,7 +23,6 @@ from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 from psapwatch.probes.walk import WalkSettings
 from psapwatch.report import attempt_json, ladder, phase_summary, verdict_line
-from psapwatch.sip.transaction import T1
 from psapwatch.sip.uri import BadUri, parse_uri
 from psapwatch.store.redact import redacted
 from psapwatch.store.runner import Inline
@@ -43,12 +42,8 @@ _SETTINGS: Final[dict[str, CallSettings | OptionsSettings | WalkSettings]] = {
     "walk": WalkSettings(),
     "walk-ip": WalkSettings(by="ttl"),
 }
-_LINGER_S: Final = 64 * T1 + 4.0
-"""How long a command waits for its call to end before it leaves the rest to the ledger.
-
-As long as a late answer may come (RFC 3261 17.1.1.2): a daemon beside it ends none of our calls,
-and calls nobody to whom one is open.
-"""
+_LINGER_S: Final = 4.0
+"""How long a command waits for its call to end before it leaves the rest to the ledger."""
 
 
 @click.command()
@@ -123,8 +118,6 @@ async def one_attempt(
                     raise Failed(f"not called: {no}") from None
                 await asyncio.sleep(permit.wait_s + 0.01)
     finally:
-        if daemon.watch.calls:
-            click.echo("a late answer is still awaited, for half a minute at most", err=True)
         await daemon.watch.stop(_LINGER_S)
         await close_world(daemon.world)
 
