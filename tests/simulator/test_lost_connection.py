@@ -30,7 +30,7 @@ def methods(scene: Stage) -> list[str]:
 
 @pytest.mark.parametrize(("script", "ends_with"), [(ANSWERS, "BYE"), (RINGS, "CANCEL")])
 def test_a_call_is_ended_after_its_way_was_away(script: Script, ends_with: str) -> None:
-    """14 s without TCP, from the moment that the call was heard: not one new connection comes up."""
+    """14 s without TCP from the moment that it was heard: no new connection comes up."""
     calls = Check("test-call", 300.0, 8.0, CallSettings(media=script is ANSWERS))
 
     async def scenario() -> None:
