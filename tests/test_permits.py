@@ -288,15 +288,15 @@ def test_a_claim_that_is_not_used_is_soon_forgotten() -> None:
 
 
 def test_a_clock_that_is_stepped_back_ends_no_floor(tmp_path: FilePath) -> None:
-    """After a restart nobody knows how long ago the call was: the floor is waited for once."""
+    """After a new start of the machine nobody knows how long ago: the floor is waited for once."""
 
     async def scene() -> list[bool]:
         granted = []
-        store = Store(tmp_path / "db", Inline())
+        store = Store(tmp_path / "db", Inline(), boot="before")
         store.charge("ma-boston", WALL)
         await store.close()
         for passed_s in (0.0, 1.0, 299.0, 300.1):
-            store = Store(tmp_path / "db", Inline())
+            store = Store(tmp_path / "db", Inline(), boot="after")
             granted.append(Permits(store).ask(_path(), WALL - 3_600.0 + passed_s).granted)
             await store.close()
         return granted

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 from typing import Final, Protocol
 
 from psapwatch.endpoint import Path
@@ -12,9 +10,6 @@ from psapwatch.permits import spacing_of
 from psapwatch.store.ledger import CallsStopped, TooSoon
 from psapwatch.store.store import Store
 from psapwatch.world import CallForbidden, Clock, OpenCall
-
-GRAIN_S: Final = 0.01
-"""What wall and loop time may differ by over one interval, where nobody steps the clock."""
 
 
 class CallCounters(Protocol):
@@ -60,8 +55,6 @@ class OpenCalls:
         self._store, self._clock, self._counters = store, clock, counters
         self._open: dict[str, bool] = {}
         """By Call-ID, whether the far side has said anything yet."""
-        self._placed: dict[str, float] = {}
-        """When each PSAP was last called, loop seconds: a stepped wall clock lifts no floor."""
         self._is_over = False
 
     def __len__(self) -> int:
@@ -88,16 +81,10 @@ class OpenCalls:
         """
         if self._is_over:
             raise CallForbidden("the daemon is stopping")
-        now = asyncio.get_running_loop().time()
-        ago_s = now - self._placed.get(row.psap, -math.inf)
-        if row.call_id not in self._open and ago_s < floor_s - GRAIN_S:
-            raise CallForbidden(f"{row.psap} was called {ago_s:.0f} s ago")
         try:
             await self._store.open_call(row, floor_s)
         except (CallsStopped, TooSoon) as refusal:
             raise CallForbidden(str(refusal)) from refusal
-        if floor_s:
-            self._placed[row.psap] = now
         self.adopt(row.call_id)
 
     def enter_no_more(self) -> None:

@@ -103,10 +103,15 @@ def notice(status: Status = "open", number: int = 1, *, at: float = NOON + 10) -
 async def opened(
     database: Path,
     run: Runner | None = None,
+    *,
+    boot: str = "",
     **more: Any,
 ) -> AsyncIterator[Store]:
-    """Open a store, inline unless told otherwise, and close it in the end."""
-    store = Store(database, run or Inline(), **more)
+    """Open a store, inline unless told otherwise, and close it in the end.
+
+    With a ``boot`` the loop's clock counts too; without, only the times that a test makes up.
+    """
+    store = Store(database, run or Inline(), boot=boot, **more)
     try:
         yield store
     finally:

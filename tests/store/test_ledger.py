@@ -132,6 +132,44 @@ def test_a_last_call_in_the_future_refuses_until_it_is_put_right(database: Path)
     asyncio.run(scene())
 
 
+def test_a_clock_stepped_forward_lifts_no_floor_over_a_restart(database: Path) -> None:
+    """The loop's clock goes on from process to process; only a new run of the machine ends it."""
+
+    async def scene() -> None:
+        async with opened(database, boot="first") as store:
+            await store.open_call(call("c1"), floor_s=120)
+            store.close_call("c1", "bye_sent", NOON + 2)
+        async with opened(database, boot="first") as store:
+            ago_s = store.called_ago_s("ma-boston", NOON + 3_600)
+            assert ago_s is not None
+            assert ago_s < 60
+            with pytest.raises(TooSoon, match="its floor is 120 s"):
+                await store.open_call(call("c2", at=NOON + 3_600), floor_s=120)
+        async with opened(database, boot="second") as store:
+            assert store.called_ago_s("ma-boston", NOON + 3_600) == 3_600
+            await store.open_call(call("c2", at=NOON + 3_600), floor_s=120)
+
+    asyncio.run(scene())
+
+
+def test_a_clock_stepped_forward_lifts_no_floor_of_another_process(database: Path) -> None:
+    """A command finds the daemon's call by the loop's clock, at the commit and when it asks."""
+
+    async def scene() -> None:
+        async with opened(database, boot="one") as daemon, opened(database, boot="one") as command:
+            await daemon.open_call(call("c1"), floor_s=120)
+            daemon.close_call("c1", "bye_sent", NOON + 2)
+            await daemon.flushed()
+            with pytest.raises(TooSoon, match="its floor is 120 s"):
+                await command.open_call(call("c2", at=NOON + 3_600), floor_s=120)
+            await command.refresh()
+            ago_s = command.called_ago_s("ma-boston", NOON + 3_600)
+            assert ago_s is not None
+            assert ago_s < 60
+
+    asyncio.run(scene())
+
+
 def test_who_puts_a_floor_right_lowers_no_call_placed_since(database: Path) -> None:
     """Two processes find one last call in the future; one calls before the other looks."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from typing import Final, final
+from pathlib import Path
+from typing import Final, NamedTuple, final
 
 from psapwatch.endpoint import Address
 from psapwatch.store.redact import redact
@@ -31,55 +32,82 @@ class TooSoon(LedgerUnavailable):
     """Another call to this PSAP is open, or was placed within the floor: no INVITE."""
 
 
+class Moment(NamedTuple):
+    """A moment by both clocks: the wall's, and the loop's, which nobody steps."""
+
+    wall: float
+    """Unix seconds."""
+    boot: str = ""
+    """Which run of the machine; loop time means something only within one. "" for unknown."""
+    loop_s: float = 0.0
+
+    def since(self, earlier: Moment) -> float:
+        """How long ago something was, by the clock that says less; negative for the future.
+
+        A clock that is stepped must not shorten a floor (RFC 6881 15), over a restart either: the
+        loop's clock goes on from process to process, until the machine starts anew.
+        """
+        wall_s, loop_s = self.wall - earlier.wall, self.steadily_since(earlier)
+        return wall_s if loop_s is None else min(wall_s, loop_s)
+
+    def steadily_since(self, earlier: Moment) -> float | None:
+        """How long ago it was by the loop's clock; None where that does not know."""
+        loop_s = self.loop_s - earlier.loop_s
+        return loop_s if self.boot and self.boot == earlier.boot and loop_s >= 0 else None
+
+
+def boot_id() -> str:
+    """Which run of this machine it is (Linux); "" where that cannot be known."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 @final
 class Floors:
     """When each PSAP was last called, over restarts and over steps of the wall clock.
 
-    A clock that is stepped must not shorten a floor (RFC 6881 15). Of a call of our own the loop
-    knows how long ago it was. One of another process that lies in the future counts as placed just
-    now: it is waited for once, and not until the clock has caught up.
+    A call that lies in the future counts as placed when the loop's clock says, and where that one
+    does not know, just now: it is waited for once, and not until the wall clock has caught up.
     """
 
-    def __init__(self, at: dict[str, float], run: Runner) -> None:
-        self.at = at
-        """PSAP -> wall time."""
-        self._ours: dict[str, float] = {}  # PSAP -> loop time, where the last call was ours
-        self._run = run
+    def __init__(self, at: dict[str, Moment], run: Runner, boot: str) -> None:
+        self._at, self._run, self._boot = at, run, boot
+
+    def now(self, wall: float) -> Moment:
+        """This moment; without a loop by the wall clock alone."""
+        try:
+            return Moment(wall, self._boot, asyncio.get_running_loop().time())
+        except RuntimeError:
+            return Moment(wall)
+
+    def last(self, psap: str) -> float | None:
+        """When a PSAP was last called, Unix seconds; None for never."""
+        at = self._at.get(psap)
+        return at.wall if at else None
 
     def ago_s(self, psap: str, wall: float) -> float | None:
         """How long ago a PSAP was called, by the clock that says less; None for never."""
-        at = self.at.get(psap)
+        at, now = self._at.get(psap), self.now(wall)
         if at is None:
             return None
-        now, began = loop_s(), self._ours.get(psap)
-        ours_s = now - began if now is not None and began is not None else None
-        if at > wall:
-            at = self.at[psap] = wall - (ours_s or 0.0)
-            self._run.post(lambda on: correct(on, psap, at, wall))
-        return wall - at if ours_s is None else min(wall - at, ours_s)
+        if at.wall > wall:
+            at = self._at[psap] = at._replace(wall=wall - (now.steadily_since(at) or 0.0))
+            self._run.post(lambda on: correct(on, psap, at.wall, wall))
+        return now.since(at)
 
-    def charge(self, psap: str, at: float, began: float | None) -> None:
-        """Count a call of our own that began at this loop time."""
-        self.at[psap] = max(at, self.at.get(psap, at))
-        if began is not None:
-            self._ours[psap] = began
+    def charge(self, psap: str, at: Moment) -> None:
+        """Count a call of our own."""
+        self._at[psap] = at._replace(wall=max(at.wall, self.last(psap) or at.wall))
 
-    def take(self, psap: str, at: float) -> None:
+    def take(self, psap: str, at: Moment) -> None:
         """Take over what is on the disk; what is later than ours was another process's call."""
-        if psap not in self.at or at > self.at[psap]:
-            self.at[psap] = at
-            self._ours.pop(psap, None)
+        if at.wall > (self.last(psap) or 0.0):
+            self._at[psap] = at
 
 
-def loop_s() -> float | None:
-    """The loop's clock, which nobody steps; None outside of a loop."""
-    try:
-        return asyncio.get_running_loop().time()
-    except RuntimeError:
-        return None
-
-
-async def place(run: Runner, row: OpenCall, floor_s: float) -> None:
+async def place(run: Runner, row: OpenCall, floor_s: float, now: Moment) -> None:
     """Commit the row of a call within ``LEDGER_S``, or see to it that the row does not stay open.
 
     Raises:
@@ -89,7 +117,7 @@ async def place(run: Runner, row: OpenCall, floor_s: float) -> None:
 
     def write(connection: sqlite3.Connection) -> None:
         if not abandoned:
-            open_call(connection, row, floor_s)
+            open_call(connection, row, floor_s, now)
 
     writing = asyncio.ensure_future(run.submit(write, writes=True))
     try:
@@ -108,7 +136,7 @@ async def place(run: Runner, row: OpenCall, floor_s: float) -> None:
         raise LedgerUnavailable(str(why)) from why
 
 
-def open_call(connection: sqlite3.Connection, row: OpenCall, floor_s: float) -> None:
+def open_call(connection: sqlite3.Connection, row: OpenCall, floor_s: float, now: Moment) -> None:
     """Write the row and charge the floor, unless the store itself forbids the call.
 
     Stops and floor are looked up here once more, because another process may have written them.
@@ -131,15 +159,13 @@ def open_call(connection: sqlite3.Connection, row: OpenCall, floor_s: float) -> 
     if again.rowcount:
         return  # the same call with credentials (RFC 3261 22.2): not a second one
     if floor_s > 0:
-        last = connection.execute(
-            "SELECT (SELECT at FROM floor WHERE psap = ?1),"
-            " EXISTS (SELECT 1 FROM calls WHERE psap = ?1 AND ended_at IS NULL)",
-            (row.psap,),
-        ).fetchone()
-        if last[1]:
+        another = "SELECT 1 FROM calls WHERE psap = ? AND ended_at IS NULL"
+        if connection.execute(another, (row.psap,)).fetchone():
             raise TooSoon(f"another call to {row.psap} is open")
-        if last[0] is not None and row.invited_at - last[0] < floor_s:
-            ago_s = max(0.0, row.invited_at - last[0])
+        at = "SELECT at, boot, loop_s FROM floor WHERE psap = ?"
+        last = connection.execute(at, (row.psap,)).fetchone()
+        if last and (ago_s := now.since(Moment(*last))) < floor_s:
+            ago_s = max(0.0, ago_s)
             raise TooSoon(f"{row.psap} was called {ago_s:.0f} s ago, its floor is {floor_s:.0f} s")
     connection.execute(
         "INSERT INTO calls (call_id, psap, path, firewall, transport, local_host, local_port,"
@@ -150,7 +176,7 @@ def open_call(connection: sqlite3.Connection, row: OpenCall, floor_s: float) -> 
             *(row.octets, row.invited_at),
         ),
     )
-    charge(connection, row.psap, row.invited_at)
+    charge(connection, row.psap, now)
 
 
 def note_answer(connection: sqlite3.Connection, call_id: str, octets: bytes) -> None:
@@ -160,12 +186,12 @@ def note_answer(connection: sqlite3.Connection, call_id: str, octets: bytes) -> 
     )
 
 
-def charge(connection: sqlite3.Connection, psap: str, at: float) -> None:
+def charge(connection: sqlite3.Connection, psap: str, at: Moment) -> None:
     """Count a call against the floor of who was called, or of who answered instead."""
     connection.execute(
-        "INSERT INTO floor (psap, at) VALUES (?, ?)"
-        " ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
-        (psap, at),
+        "INSERT INTO floor (psap, at, boot, loop_s) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET at = max(at, excluded.at), boot = excluded.boot, loop_s = excluded.loop_s",
+        (psap, *at),
     )
 
 
@@ -201,9 +227,10 @@ def open_calls(connection: sqlite3.Connection) -> list[OpenCall]:
     ]
 
 
-def floors(connection: sqlite3.Connection) -> dict[str, float]:
+def floors(connection: sqlite3.Connection) -> dict[str, Moment]:
     """Return when each PSAP was last called."""
-    return dict(connection.execute("SELECT psap, at FROM floor").fetchall())
+    found = connection.execute("SELECT psap, at, boot, loop_s FROM floor")
+    return {psap: Moment(*at) for psap, *at in found}
 
 
 def _retrieved(writing: asyncio.Future[None]) -> None:

@@ -101,11 +101,18 @@ _ANNOUNCED: Final[Step] = (
 # What the cause rests on; empty until something is known, and for incidents of older versions.
 _CASES: Final[Step] = ("ALTER TABLE incidents ADD COLUMN judged_from TEXT NOT NULL DEFAULT ''",)
 
+# The loop's time of each last call, and in which run of the machine: that clock nobody steps.
+_STEADY_FLOOR: Final[Step] = (
+    "ALTER TABLE floor ADD COLUMN boot TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE floor ADD COLUMN loop_s REAL NOT NULL DEFAULT 0",
+)
+
 MIGRATIONS: Final[tuple[Step, ...]] = (
     (*_ATTEMPTS, *_CALLS, *_INCIDENTS),
     _BY_CALL_ID,
     _ANNOUNCED,
     _CASES,
+    _STEADY_FLOOR,
 )
 """Step n takes a store from version n to n + 1. Append; never edit one that was released."""
 

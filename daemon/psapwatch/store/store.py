@@ -39,6 +39,7 @@ class Store:
         *,
         read_only: bool = False,
         sole: bool = False,
+        boot: str = ledger.boot_id(),
         migrations: tuple[Step, ...] = MIGRATIONS,
     ) -> None:
         """Open it and load what is held in memory.
@@ -48,6 +49,7 @@ class Store:
             run: ``WriterThread()`` in the daemon, ``Inline()`` in commands and simulated worlds.
             read_only: for commands that only look, also while a daemon writes.
             sole: for the daemon: refused while another one has the same file.
+            boot: which run of the machine this is; a test's own.
             migrations: the schema's steps; a test's own.
 
         Raises:
@@ -66,7 +68,7 @@ class Store:
         """What was given up: ``passes``, ``failures``, ``changes``, ``notices``, ``faults``."""
         self._buffer = attempts.Buffer(run)
         self.decisions = Decisions(connection, run)
-        self._floors = ledger.Floors(ledger.floors(connection), run)
+        self._floors = ledger.Floors(ledger.floors(connection), run, boot)
         self._open = {row.id: row for row in notices.incidents(connection, "open")}
         waiting = notices.pending(connection)
         self._outstanding = Outstanding(waiting, notices.highest(connection), run.losses)
@@ -145,9 +147,9 @@ class Store:
             CallsStopped: test calls to this PSAP are stopped.
             TooSoon: by ``floor_s``.
         """
-        began = ledger.loop_s()
-        await ledger.place(self._run, row, floor_s)
-        self._floors.charge(row.psap, row.invited_at, began)
+        now = self._floors.now(row.invited_at)
+        await ledger.place(self._run, row, floor_s, now)
+        self._floors.charge(row.psap, now)
 
     def note_answer(self, call_id: str, octets: bytes) -> None:
         """Keep the 2xx of an open call, as it was received."""
@@ -163,7 +165,7 @@ class Store:
 
     def last_call_at(self, psap: str) -> float | None:
         """Return when the PSAP was last called, or last answered a call meant for another."""
-        return self._floors.at.get(psap)
+        return self._floors.last(psap)
 
     def called_ago_s(self, psap: str, wall: float) -> float | None:
         """Return how long ago that was, whatever has been done to the clock since."""
@@ -171,8 +173,9 @@ class Store:
 
     def charge(self, psap: str, at: float) -> None:
         """Count a call against the floor of a PSAP that answered one meant for another."""
-        self._floors.charge(psap, at, ledger.loop_s())
-        self._run.post(lambda on: ledger.charge(on, psap, at))
+        moment = self._floors.now(at)
+        self._floors.charge(psap, moment)
+        self._run.post(lambda on: ledger.charge(on, psap, moment))
 
     # incidents and notices
 
@@ -305,7 +308,7 @@ def _data_version(connection: sqlite3.Connection) -> int:
 
 def _what_holds(
     connection: sqlite3.Connection,
-) -> tuple[decisions.Held, dict[str, float], list[Incident]]:
+) -> tuple[decisions.Held, dict[str, ledger.Moment], list[Incident]]:
     return (
         decisions.held(connection),
         ledger.floors(connection),
