@@ -16,6 +16,7 @@ LAYERS: Final = {
         "board",
         "exposition",
         "housekeeping",
+        "left_open",
         "logs",
         "metrics",
         "metrics_paths",

@@ -10,7 +10,9 @@ from typing import Final
 
 import pytest
 
+from psapwatch.daemon import Daemon
 from psapwatch.endpoint import Check, Credentials, TransportName
+from psapwatch.left_open import LEFT_AFTER_S, LOOK_EVERY_S
 from psapwatch.probes.call import CallSettings
 from psapwatch.replay.stage import Stage, run, stage
 from psapwatch.simulator.rule import Rule
@@ -20,7 +22,7 @@ from psapwatch.store.decisions import Stop
 from psapwatch.store.ledger import EVERYWHERE
 from psapwatch.store.runner import Inline
 from psapwatch.store.store import Store
-from psapwatch.world import REUSE_MAX_S
+from psapwatch.world import REUSE_MAX_S, CallForbidden
 
 PSAP: Final = "psap-001"
 CALL: Final = (Check("test-call", 300.0, 8.0, CallSettings()),)
@@ -260,3 +262,36 @@ def test_an_open_call_is_ended_from_another_address_of_the_firewall(tmp_path: Pa
         assert len({seen.source for seen in asked}) == 1
 
     _played(tmp_path, Plan(psaps=1, script=SILENT), acts)
+
+
+COMMAND_WAITS_S: Final = 4.0
+
+
+def test_a_call_that_a_command_left_is_ended_by_the_running_daemon(tmp_path: Path) -> None:
+    """Nobody waits for a restart: CANCEL leaves, the row ends, and the PSAP can be called again."""
+
+    async def acts(scene: Stage) -> None:
+        store = Store(tmp_path / "psapwatch.db", Inline())
+        command = Daemon(scene.config, scene.topology.world, store)
+        command.watch.run((), scene.config.firewalls)
+        [path] = scene.config.paths
+        _evidence, verdict = await command.watch.probe(path, CALL[0])
+        assert verdict.failed
+        await command.watch.stop(COMMAND_WAITS_S)
+        await store.close()
+        [row] = await scene.daemon.store.open_calls()
+        assert row.answer == b""
+        with pytest.raises(CallForbidden, match="another call to psap-001 is open"):
+            await scene.daemon.watch.calls.enter(replace(row, call_id="next"), 120.0)
+        assert set(_asked(scene)) == {"INVITE"}
+        asked = len(_asked(scene))
+        await asyncio.sleep(LEFT_AFTER_S + 2 * LOOK_EVERY_S + TIMER_B_S)
+        assert _asked(scene)[asked:] == ["CANCEL", "ACK"]
+        assert await scene.daemon.store.open_calls() == []
+
+    async def whole() -> None:
+        plan = Plan(psaps=1, script=Script(invite=()))
+        async with stage(1, plan, (), database=str(tmp_path / "psapwatch.db")) as scene:
+            await acts(scene)
+
+    run(whole())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import pathlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import structlog
@@ -24,18 +23,17 @@ from psapwatch.config.load import load
 from psapwatch.config.reload import replacement
 from psapwatch.config.shape import Config
 from psapwatch.desk import Desk
-from psapwatch.endpoint import OURS, Address, Check, Path
-from psapwatch.evidence import Evidence, Kind, Observation
+from psapwatch.endpoint import Address, Check, Path
+from psapwatch.evidence import Evidence
 from psapwatch.housekeeping import Housekeeping
+from psapwatch.left_open import LeftOpen
 from psapwatch.metrics import Metrics
 from psapwatch.net.system import close_world
 from psapwatch.permits import Permits
-from psapwatch.probes.recover import recover
 from psapwatch.recorder import Recorder, baselines_in
 from psapwatch.self_test import SelfTest
 from psapwatch.sinks.base import Surroundings, open_sinks
 from psapwatch.sinks.outbox import Outbox
-from psapwatch.store.decisions import Stop
 from psapwatch.store.opening import Unusable
 from psapwatch.store.store import Store
 from psapwatch.systemd import Systemd
@@ -46,7 +44,7 @@ from psapwatch.web.app import Door, make_app
 from psapwatch.web.events import Events
 from psapwatch.web.users import Users
 from psapwatch.web.view import MaintenanceRow, Refused
-from psapwatch.world import CallForbidden, OpenCall, World
+from psapwatch.world import CallForbidden, World
 
 
 class Daemon:
@@ -105,6 +103,7 @@ class Daemon:
         self.watch = Watch(
             world, config.identity, store, self.desk, Permits(store), self.metrics, self._log
         )
+        self.left_open = LeftOpen(self.watch, self.metrics, self._path_of, self._spawn, self._log)
         self.board.configure(runs)
         self._self_test = dict(self_test or {})
         self._door: Door | None = None
@@ -135,13 +134,13 @@ class Daemon:
         self.housekeeping.show_stops()
         self._open_outbox(self.config)
         listening = await self._open_door() if web else None
-        for row in await self.store.open_calls():
-            self._spawn(self._recover(row))
+        await self.left_open.end_all()
         self.watch.confirm = self.config.detection.confirm
         self.watch.permits.know(self.config.psaps)
         self._watch_all()
         self._systemd.expect_every(finishes_every_s(self.runs))
         self._spawn(self.housekeeping.run())
+        self._spawn(self.left_open.run())
         if self._self_test:
             self._spawn(self._prove_itself().run())
         self.board.is_ready = True
@@ -212,44 +211,8 @@ class Daemon:
             self.watch.excuse,
         )
 
-    async def _recover(self, row: OpenCall) -> None:
-        self.watch.calls.adopt(row.call_id)
-        path = self._path_of(row)
-        self._log.warning("ending a call that was left open", call_id=row.call_id, psap=row.psap)
-
-        def heard(seen: Observation, octets: bytes = b"") -> None:
-            self.watch.calls.heard(row.call_id, row.firewall, seen, octets, late=True)
-            if seen.kind is Kind.UNSAFE:
-                self._unsafe(row, path, f"{seen['why']}: {seen.get('detail')}")
-
-        crowd, may_ask = self.watch.crowd, partial(self._may_ask, row)
-        why = await recover(self.world, row, path, crowd=crowd, heard=heard, may_ask=may_ask)
-        if why:
-            self._log.error(
-                "a call that was left open cannot be ended", call_id=row.call_id, why=why
-            )
-            self.metrics.teardown_failed(row.firewall)
-            heard(Observation(Kind.ENDED, 0.0, {"how": "no_answer", "confirmed": False}))
-
-    def _unsafe(self, row: OpenCall, path: Path | None, why: str) -> None:
-        """Stop a PSAP where a person may have been met: the attempt that had to died with us."""
-        wall = self.world.clock.wall()
-        if path is None:  # no longer configured; it may be again
-            self.store.decisions.stop(Stop(row.psap, "unsafe", why, "psapwatch", wall))
-        else:
-            self.watch.permits.unsafe(path, why, wall)
-            self.desk.unsafe(path, why, wall)
-
-    def _path_of(self, row: OpenCall) -> Path | None:
-        key = f"{row.psap}/{row.path}"
+    def _path_of(self, key: str) -> Path | None:
         return next((each for each in self.config.all_paths if each.key == key), None)
-
-    def _may_ask(self, row: OpenCall) -> bool:
-        """Whether an open call's INVITE may leave again: consent and no stop, as for a new one."""
-        path = self._path_of(row)
-        if path is None or self.store.decisions.is_stopped(row.psap):
-            return False
-        return path.psap.id in OURS or path.psap.agreement is not None
 
     # ---- web.view.Commands
 

@@ -60,6 +60,9 @@ class OpenCalls:
     def __len__(self) -> int:
         return len(self._open)
 
+    def __contains__(self, call_id: str) -> bool:
+        return call_id in self._open
+
     @property
     def answered(self) -> int:
         """How many open calls somebody has reacted to: these must be ended.
