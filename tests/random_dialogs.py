@@ -463,6 +463,7 @@ class _Rules:
         self.ledgered: set[bytes] = set()
         self.branches: set[str] = set()
         self._invites: dict[str, bytes] = {}
+        self._branches: dict[int, str] = {}  # CSeq -> branch of its INVITE
         self._heard: Counter[str] = Counter()
         self._cancels: set[str] = set()
         self._byes: dict[str, set[str]] = {}
@@ -490,6 +491,7 @@ class _Rules:
             assert octets in self.ledgered, "an INVITE without its ledger row"
             assert not self.no_new_invite, "an INVITE after the end was due"
             self._invites.setdefault(branch, octets)
+            self._branches[message.cseq[0]] = branch
             self._number = message.cseq[0]
             assert len(self._invites) <= 1 + ("INVITE" in self._challenged)
         elif message.method == "CANCEL":
@@ -522,15 +524,15 @@ class _Rules:
         method = message.cseq[1]
         if message.code in (401, 407):
             self._challenged.add(method)
-        if method != "INVITE" or message.vias[0].branch not in self._invites:
+        branch = self._branches.get(message.cseq[0])
+        if method != "INVITE" or branch is None:
             return
-        if len(message.vias) == 1 and message.vias[0].host == CLIENT.host:
-            kind = "1xx" if message.code < 200 else "final"
-            self._heard[f"{message.vias[0].branch} {kind}"] += 1
+        # Whatever became of its Via: who rings or has answered is to be ended.
+        self._heard[f"{branch} {'1xx' if message.code < 200 else 'final'}"] += 1
         owners = [
             invitation.transaction
             for invitation in self.dialog.call._invitations
-            if invitation.transaction.owns(message)
+            if invitation.request.vias[0].branch == branch and not invitation.transaction.is_over
         ]
         if not owners or (message.code < 200 and not owners[0].is_waiting):
             return
@@ -541,7 +543,7 @@ class _Rules:
         elif (
             message.code not in self.dialog.plot.plan.provisionals_allowed and owners[0].is_waiting
         ):
-            self._awaits_cancel = message.vias[0].branch
+            self._awaits_cancel = branch
 
     def malformed(self, bad: Malformed) -> None:
         """Note what could be salvaged."""

@@ -39,7 +39,5 @@ def test_a_failure_of_either_process_is_one_of_the_whole(
     assert len([line for line in summaries if line.startswith("live | ")]) == 1
     assert len(summaries) == 2
     named = ["again: live | FAILED"] * (not live) + ["again: FAILED"] * (not other)
-    last = ran.stdout.splitlines()[len(ran.stdout.splitlines()) - len(named) :]
-    assert [line.startswith(name) for line, name in zip(last, named, strict=True)] == [True] * len(
-        named
-    )
+    last = ran.stdout.splitlines()[-len(named) :] if named else []
+    assert all(line.startswith(name) for line, name in zip(last, named, strict=True))

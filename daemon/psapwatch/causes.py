@@ -157,7 +157,7 @@ MEANINGS: Final[dict[Cause, Meaning]] = {
         "attempt",
     ),
     Cause.ALG_REWRITE: Meaning(
-        "the far end saw other addresses than we sent",
+        "the far end saw other addresses than we sent, or answers come back under another Via",
         "switch the SIP ALG off",
         "attempt",
     ),

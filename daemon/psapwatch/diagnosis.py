@@ -34,7 +34,6 @@ REPEATS_ACK_LOST: Final = 2
 """2xx repeated this often after our ACK, which each of them brings again: it does not arrive
 (13.3.1.4). More do not fit into a call of two seconds."""
 
-
 SEEN_KEPT: Final = 256
 """Sets of kinds whose rules are remembered: attempts see the same few again and again."""
 
@@ -297,16 +296,16 @@ def _misrouted(case: Case) -> Finding | None:
     return call_findings.misrouted(case.evidence, case.expected_name, case.alternates)
 
 
-def _media(case: Case) -> Finding | None:
-    return call_findings.media(case.evidence)
-
-
-def _relocated(case: Case) -> Finding | None:
-    return call_findings.relocated(case.evidence)
-
-
-def _rewritten(case: Case) -> Finding | None:
-    return call_findings.rewritten(case.evidence)
+def _readdressed(case: Case) -> Finding | None:
+    """An answer that a caller's telephone drops: its Via is not the one that was sent."""
+    discarded = case.evidence.of(Kind.DISCARDED)
+    seen = next((each for each in discarded if each.get("code")), None)
+    if seen is None or case.final is not None:
+        return None
+    why = (
+        f"{seen['code']} came back with another Via than was sent ({seen['why']}): callers drop it"
+    )
+    return Outcome.FAIL, Cause.ALG_REWRITE, Plane.SIGNALLING, why
 
 
 def _pass(case: Case) -> Finding | None:
@@ -333,17 +332,18 @@ RULES: Final[tuple[tuple[Kind | None, Rule], ...]] = (
     (Kind.CONNECTION_LOST, _lost),
     (Kind.FORKED, _forked),
     (Kind.MALFORMED, _unreadable),  # before _silence: a broken answer is no silence
+    (Kind.DISCARDED, _readdressed),  # before _silence: it was answered
     (Kind.SILENT, _silence),
     (None, _refused_credentials),
     (None, _response),
     (Kind.ANSWER, _misrouted),  # before _answer: the media of another say nothing of this one's
     (Kind.ANSWER, _answer),
-    (Kind.MEDIA, _media),
+    (Kind.MEDIA, lambda case: call_findings.media(case.evidence)),
     (Kind.REPEATED, _ack),
     (Kind.TEARDOWN_FAILED, _teardown),
     (None, _elsewhere),
-    (None, _rewritten),
-    (None, _relocated),
+    (None, lambda case: call_findings.rewritten(case.evidence)),
+    (None, lambda case: call_findings.relocated(case.evidence)),
     (None, _stranger),  # after all that says more of the same answer
     (None, _pass),
 )

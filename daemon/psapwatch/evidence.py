@@ -40,7 +40,8 @@ class Kind(StrEnum):
     # signalling
     SENT = "sent"  # method, nth (1 = first transmission), size
     RESPONSE = "response"  # code, method, source, from_peer, server, contact, to_tag, phase_s, late
-    DISCARDED = "discarded"  # why (malformed|no_match|truncated|many_vias|sent_by), source, detail
+    DISCARDED = "discarded"  # why (malformed|no_match|truncated|many_vias|sent_by), source, detail,
+    # and code where all but its Via answers our request
     MALFORMED = "malformed"  # code, why, source: ours by branch, but not well-formed
     REQUEST_IN = "request_in"  # method, source: a request from the far side
     SILENT = "silent"  # after_s, method: patience or a RFC 3261 timer ran out without a final

@@ -325,6 +325,7 @@ class Odd:
 NO_ACK: Final = Rule(name="ack", methods=frozenset({"ACK"}), direction="inward")
 ACK_LOST: Final = (D, Cause.ACK_LOST)
 BROKEN: Final = (D, Cause.MALFORMED_RESPONSE)
+READDRESSED: Final = (F, Cause.ALG_REWRITE)
 HALFWAY: Final = (F, Cause.FINAL_RESPONSE_LOST)
 DOUBLED: Final = Script(
     invite=(Step(486), Step(486, 0.05, unruly=True)),
@@ -343,10 +344,10 @@ ODD: Final = {
     "malformed, no CSeq": Odd("no_cseq", BROKEN, BROKEN, "INVITE ACK BYE"),
     "unparsable datagram": Odd("garbage", SILENT, SILENT),
     "shorter than its Content-Length": Odd("truncated", SILENT, SILENT),
-    "wrong branch": Odd("wrong_branch", SILENT, SILENT),
-    "wrong sent-by": Odd("wrong_sent_by", SILENT, SILENT),
+    "wrong branch": Odd("wrong_branch", READDRESSED, READDRESSED, "INVITE ACK BYE"),
+    "wrong sent-by": Odd("wrong_sent_by", READDRESSED, READDRESSED, "INVITE ACK BYE"),
     "wrong CSeq method": Odd("wrong_cseq", SILENT, SILENT),
-    "two Vias": Odd("two_vias", SILENT, SILENT),
+    "two Vias": Odd("two_vias", READDRESSED, READDRESSED, "INVITE ACK BYE"),
     "from another port": Odd(
         "other_port", (D, Cause.UNREACHABLE), (D, Cause.UNREACHABLE), "INVITE ACK BYE",
         is_outward_open=True,

@@ -82,15 +82,41 @@ def test_what_cannot_be_ours_is_only_noted(how: Mangle) -> None:
     assert len(line.told(kind)) == 1
 
 
-@pytest.mark.parametrize("how", ["wrong_branch", "wrong_sent_by", "two_vias", "wrong_cseq"])
-def test_a_response_that_is_not_ours_is_discarded(how: Mangle) -> None:
-    """8.1.3.3, 17.1.3, 18.1.2: it is a fact, and the INVITE goes on waiting."""
+def test_a_response_to_another_request_is_discarded() -> None:
+    """17.1.3: it is a fact, and the INVITE goes on waiting."""
+    line = CallLine()
+    line.machine.receive(parse(mangled(line, "wrong_cseq")), 0.0, 0.0, PEER)
+    line.take()
+    assert "code" not in line.told(Kind.DISCARDED)[0].facts
+    assert line.names() == ["INVITE"]
+
+
+READDRESSED = pytest.mark.parametrize("how", ["wrong_branch", "wrong_sent_by", "two_vias"])
+
+
+@READDRESSED
+def test_an_answer_under_another_via_is_discarded_and_ended(how: Mangle) -> None:
+    """8.1.3.3, 18.1.2: no response is counted; but somebody has answered, and is not left there."""
     line = CallLine()
     octets = mangled(line, how)
-    line.machine.receive(parse(octets), 0.0, 0.0, PEER)
+    for _repeat in range(2):
+        line.machine.receive(parse(octets), 0.0, 0.0, PEER)
+        line.take()
+    assert [seen["code"] for seen in line.told(Kind.DISCARDED)] == [200, 200]
+    assert line.told(Kind.RESPONSE) == []
+    assert line.names() == ["INVITE", "ACK", "BYE", "ACK"]
+    line.answer(200, "BYE")
+    assert line.ended() == ("bye_sent", True)
+
+
+@READDRESSED
+def test_ringing_under_another_via_is_cancelled(how: Mangle) -> None:
+    """A telephone that rings is a person who may pick up."""
+    line = CallLine()
+    line.machine.receive(parse(mangled(line, how, 180)), 0.0, 0.0, PEER)
     line.take()
-    assert len(line.told(Kind.DISCARDED)) == 1
-    assert line.names() == ["INVITE"]
+    assert line.names() == ["INVITE", "CANCEL"]
+    assert line.facts(Kind.UNSAFE)["why"] == "ringing"
 
 
 def test_two_finals_of_one_answerer() -> None:

@@ -22,10 +22,11 @@ from psapwatch.sip.legs import Legs
 from psapwatch.sip.machine import (
     Output,
     Send,
+    answers,
+    discarded,
     is_hard,
     is_loss,
     is_refusal,
-    refusal,
     response_seen,
     soonest,
 )
@@ -152,9 +153,16 @@ class Call:
             any(each.receive(message, now, arrived_at) for each in self._invitations)
             or self._legs.receive(message, now, arrived_at)
         ):
-            why = refusal(message, self._invitation.request.vias[0])
-            self._output.see(Kind.DISCARDED, now, why=why, source=str(source))
-        self._settle(now, source)
+            return self._discard(message, now, source)
+        return self._settle(now, source)
+
+    def _discard(self, response: Response, now: float, source: Address) -> None:
+        """18.1.2: it counts as no response; but whoever rings or has answered is ended."""
+        self._output.tell(discarded(response, self._invitation.request, now, source))
+        for each in self._invitations:
+            if answers(response, each.request):
+                each.take(response, now)
+        self._settle(now)
 
     def malformed(self, octets: bytes, seen: Observation, now: float, source: Address) -> None:
         """Note it; whoever rings or has answered is still ended."""
@@ -178,7 +186,7 @@ class Call:
             if is_loss(seen):
                 self._invitation.lost(now)
                 self._legs.send_again(now)
-            elif seen.kind is Kind.LOCAL_ERROR and self._has_not_left:
+            elif seen.kind is Kind.LOCAL_ERROR and self._invitation.has_not_left:
                 self._invitation.abandon()
             self._wind_up(now)
         self._settle(now)
@@ -223,11 +231,6 @@ class Call:
     def _invitation(self) -> Invitation:
         """The INVITE that counts: the last."""
         return self._invitations[-1]
-
-    @property
-    def _has_not_left(self) -> bool:
-        """Whether the one transmission there was is the one that failed."""
-        return self._invitation.sends == 1 and not self._invitation.was_heard
 
     def _wind_up(self, now: float) -> None:
         self._wants_end = True
@@ -284,17 +287,14 @@ class Call:
             invitation.refused(response.code)
             self._authenticate(invitation, response)
         elif self._legs.acknowledge(invitation.request, response, now):
-            answer = self._read(response)
+            kind = response.header("Content-Type") or ""
+            answer = read_answer(response.body, kind, profile=self.plan.profile)
             self._judge(answer, now)
             if answer.what == "mirror" and self.plan.hold_s and not self._wants_end:
                 self._hold_until = self._hold_until or now + self.plan.hold_s
                 self.mirror = self.mirror or answer
             else:
                 self._legs.hang_up(now)
-
-    def _read(self, response: Response) -> Answer:
-        kind = response.header("Content-Type") or ""
-        return read_answer(response.body, kind, profile=self.plan.profile)
 
     def _judge(self, answer: Answer, now: float) -> None:
         """Say what the answer offers; whatever looks like a person is unsafe at once."""

@@ -57,6 +57,11 @@ class Invitation:
         return self._invite.sends
 
     @property
+    def has_not_left(self) -> bool:
+        """Whether the one transmission there was is the one that failed."""
+        return self.sends == 1 and not self.was_heard
+
+    @property
     def is_waiting(self) -> bool:
         """Whether a final could still come, or the INVITE has not even left."""
         return self._invite.is_waiting

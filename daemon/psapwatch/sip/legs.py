@@ -17,7 +17,7 @@ from psapwatch.sip.request import Caller, Dialog, credentials, dialog_of, in_dia
 from psapwatch.sip.transaction import Act, ClientTransaction, Happened
 from psapwatch.sip.wire import Headers, Request, Response, serialize
 
-FORKS_MAX: Final = 8
+FORKS_MAX: Final = 64
 """Dialogs of one call that are ended one by one; i3 forbids forking at all (3.1.18)."""
 _CHALLENGES: Final = frozenset({401, 407})
 

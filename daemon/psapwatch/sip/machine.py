@@ -15,7 +15,7 @@ from psapwatch.evidence import Fact, Kind, Observation
 from psapwatch.sip.saw import HEADER_MAX, SAW
 from psapwatch.sip.transaction import ClientTransaction, Happened
 from psapwatch.sip.uri import Via
-from psapwatch.sip.wire import Message, Response
+from psapwatch.sip.wire import Message, Request, Response
 
 REMOTE_TEXT_MAX: Final = 120
 """Octets of far-end text kept in a fact; the transcript has the rest."""
@@ -195,7 +195,22 @@ def response_seen(
     return Observation(Kind.RESPONSE, happened.at, facts)
 
 
-def refusal(response: Response, ours: Via) -> str:
+def answers(response: Response, request: Request) -> bool:
+    """Whether a response is one to our request by all that it says, whatever became of its Via."""
+    said = (response.call_id, response.from_tag, response.cseq)
+    return said == (request.call_id, request.from_tag, request.cseq)
+
+
+def discarded(response: Response, request: Request, now: float, source: Address) -> Observation:
+    """A response that no transaction owns; with its code where it ``answers`` our request."""
+    why = _refusal(response, request.vias[0])
+    facts: dict[str, Fact] = {"why": why, "source": str(source)}
+    if answers(response, request):
+        facts["code"] = response.code
+    return Observation(Kind.DISCARDED, now, facts)
+
+
+def _refusal(response: Response, ours: Via) -> str:
     """Why a response that no transaction owns must be discarded (RFC 3261 8.1.3.3, 18.1.2)."""
     if len(response.vias) > 1:
         return "many_vias"

@@ -13,8 +13,8 @@ from psapwatch.sip.machine import (
     NO_ROOM,
     Output,
     Send,
+    discarded,
     is_hard,
-    refusal,
     response_seen,
     soonest,
 )
@@ -85,8 +85,7 @@ class OptionsExchange:
                 owner.receive(message, now, arrived_at)
                 self._settle(now, source)
                 return
-        why = refusal(message, self._transactions[0].request.vias[0])
-        self._output.see(Kind.DISCARDED, now, why=why, source=str(source))
+        self._output.tell(discarded(message, self._transactions[-1].request, now, source))
 
     def malformed(self, octets: bytes, seen: Observation, now: float, source: Address) -> None:
         """Note it; the verdict comes from what follows, or from silence."""
