@@ -21,6 +21,7 @@ from psapwatch.duration import print_duration as show
 from psapwatch.endpoint import PortRange
 from psapwatch.net.srtp import MISSING, is_available
 from psapwatch.schedule import CALLS_PER_ATTEMPT, MESSAGES_PER_ATTEMPT
+from psapwatch.sip.uri import parse_uri
 
 ANSWERED_LATE_S: Final = 2.0
 """Patience that a call needs beyond the delay which it asks for."""
@@ -74,6 +75,24 @@ def _controls(parts: Parts) -> Errors:
             problem = web_problem(control.status_url)
             if problem:
                 yield piece.error(problem, "control", "status_url")
+
+
+def _references(parts: Parts) -> Errors:
+    """Our own responder is called without consent, so it must not be where a PSAP is reached."""
+    reached = {
+        _place_of(path.uri): psap.model.id for psap in parts.psaps for path in psap.model.paths
+    }
+    for piece in parts.firewalls.values():
+        whose = piece.model.reference and reached.get(_place_of(piece.model.reference))
+        if whose:
+            message = f"is where {whose} is reached; our own responder is called without consent"
+            yield piece.error(message, "reference")
+
+
+def _place_of(text: str) -> tuple[str, str, int]:
+    """Who is reached by a SIP URI, whatever its transport; RFC 3261 19.1.4 and 19.1.2."""
+    uri = parse_uri(text)
+    return uri.user, uri.host.lower(), uri.port or (5061 if uri.scheme == "sips" else 5060)
 
 
 def _must_blocks(parts: Parts) -> Errors:
@@ -229,6 +248,7 @@ def _something(parts: Parts) -> Errors:
 _RULES: Final[tuple[Callable[[Parts], Errors], ...]] = (
     _sources,
     _controls,
+    _references,
     _must_blocks,
     _rate_bursts,
     _checks,
