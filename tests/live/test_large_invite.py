@@ -74,7 +74,6 @@ def test_the_daemon_names_the_fragments(
     often = {"probe": "call", "on": "reference", "every": "2s", "give_up_after": "1s"}
     config = watching(
         {"ma-boston": reference.uri},
-        consent=None,
         source=OUTSIDE[0],
         firewall={"reference": reference.uri},
         checks={
