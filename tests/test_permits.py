@@ -154,6 +154,41 @@ def test_the_slower_pace_ends_when_a_human_resumes() -> None:
     assert is_paced(WALL + 2 * 86_400.0 + HOLD_S), "another unsafe answer begins it anew"
 
 
+def test_the_hold_goes_on_after_a_restart() -> None:
+    """The stop on record says when it began; a path that is resumed is not held by it."""
+    permits = _permits()
+    permits.learn(_path("a"), _evidence(180), _UNSAFE, WALL)
+    again, paths = Permits(permits._store), (_path("a"), _path("b"), _path("c"))
+    again.know((path.psap for path in paths), paths[:1])
+    assert not again.ask(paths[1], WALL + HOLD_S - 1).granted
+    assert again.ask(paths[1], WALL + HOLD_S + 1).granted
+    again.enter(paths[1], WALL + HOLD_S + 1)
+    again.leave(paths[1])
+    assert not again.ask(paths[2], WALL + HOLD_S + HOLD_PACE_S - 1).granted, "the slower pace"
+    permits._store.decisions.resume("a", "me", "a machine", WALL + HOLD_S + 2)
+    third = Permits(permits._store)
+    third.know((path.psap for path in paths), paths)
+    assert third.ask(paths[2], WALL + 3).granted
+
+
+def test_one_place_under_two_ids_has_one_floor() -> None:
+    """Nobody's telephone is called twice as often for having two names; a stop holds for both."""
+    permits = _permits()
+    one, two = _path("desk"), _path("night-desk")
+    located = replace(one.psap, id="by-location", location=(42.4, -71.0))
+    elsewhere = replace(one, psap=located)
+    permits.know((one.psap, two.psap, located), (one, two, elsewhere))
+    permits.enter(one, WALL)
+    assert permits.ask(two, WALL).reason == "one call at a time"
+    assert permits.ask(elsewhere, WALL).granted, "one ESRP, routed to another place"
+    permits.leave(one)
+    permits._store.charge("desk", WALL)
+    assert permits.ask(two, WALL + 299).reason == "called too recently"
+    assert permits.ask(two, WALL + 301).granted
+    permits._store.decisions.stop(Stop("desk", "operator", "storm", "ann", WALL))
+    assert permits.ask(two, WALL + 301).reason == "stopped by ann: storm"
+
+
 def test_a_second_unsafe_psap_within_a_day_stops_everything() -> None:
     """Two people's phones: the vantage calls nobody until a human resumes."""
     permits = _permits()
@@ -328,6 +363,16 @@ def test_a_503_is_left_alone_only_as_long_as_it_asks() -> None:
     permits.learn(path, _evidence(503), _BUSY, WALL)
     assert permits.ask(path, WALL).granted
     permits.learn(path, _evidence(503, retry_after="1800"), _BUSY, WALL)
+    assert permits.ask(path, WALL).wait_s == 1800
+
+
+@pytest.mark.parametrize("code", [404, 480, 500, 603])
+def test_any_refusal_may_say_when_to_come_again(code: int) -> None:
+    """RFC 3261 20.33; without it such a code says nothing of how often we may call."""
+    permits, path = _permits(), _path()
+    permits.learn(path, _evidence(code), _BUSY, WALL)
+    assert permits.ask(path, WALL).granted
+    permits.learn(path, _evidence(code, retry_after="1800"), _BUSY, WALL)
     assert permits.ask(path, WALL).wait_s == 1800
 
 

@@ -136,7 +136,7 @@ class Daemon:
         listening = await self._open_door() if web else None
         await self.left_open.end_all()
         self.watch.confirm = self.config.detection.confirm
-        self.watch.permits.know(self.config.psaps)
+        self.watch.permits.know(self.config.psaps, self.config.paths)
         self._watch_all()
         self._systemd.expect_every(finishes_every_s(self.runs))
         self._spawn(self.housekeeping.run())
@@ -244,7 +244,7 @@ class Daemon:
         self._take_announced()
         self.board.configure(self.runs)
         self.watch.identity, self.watch.confirm = new.identity, new.detection.confirm
-        self.watch.permits.know(new.psaps)
+        self.watch.permits.know(new.psaps, new.paths)
         self._watch_all()
         self._systemd.expect_every(finishes_every_s(self.runs))
 

@@ -36,8 +36,9 @@ BACK_OFF_MAX_S: Final = 3_600.0
 ASKED_MAX_S: Final = 86_400.0
 """... up to a day: nobody is to be left unwatched for ever by one number."""
 BACK_OFF_CODES: Final = frozenset({486, 488, 600})
-"""Whoever says these need not name a time. A 503 that names none is a 500 (RFC 3261 21.5.4): an
-element on the way says it in an outage, and every call foregone would hide the recovery."""
+"""Whoever says these need not name a time; any refusal may (RFC 3261 20.33). A 503 that names none
+is a 500 (21.5.4): an element on the way says it in an outage, and every call foregone would hide
+the recovery."""
 _RETRY_AFTER: Final = re.compile(r"\s*([0-9]{1,10})(?:[\s;(].*)?", re.DOTALL)
 """Delta-seconds, below 2**32 as elsewhere in SIP, then perhaps a comment and parameters."""
 
@@ -83,14 +84,21 @@ class Permits:
         self._instead: dict[
             str, tuple[Psap, ...]
         ] = {}  # path key -> who answers in place of its PSAP
+        self._at: dict[str, tuple[Psap, ...]] = {}  # path key -> who is reached where it leads
         self._lines: dict[str, dict[str, _Claim]] = {}  # psap -> path key -> its claim to the floor
 
-    def know(self, psaps: Iterable[Psap]) -> None:
+    def know(self, psaps: Iterable[Psap], paths: Iterable[Path] = ()) -> None:
         """Take over who is watched, so that one who answers for another is known by name.
 
-        Who answered instead stays known over a reload: a call reaches them as before.
+        Who answered instead stays known over a reload: a call reaches them as before. Whoever is
+        reached at one and the same place has one floor, under however many ids.
         """
         known = {psap.id: psap for psap in psaps}
+        at: dict[tuple[object, ...], dict[str, Psap]] = {}
+        for path in (paths := tuple(paths)):
+            at.setdefault(_place_of(path), {})[path.psap.id] = path.psap
+            self._hold_still(path)
+        self._at = {path.key: tuple(at[_place_of(path)].values()) for path in paths}
         self._named = {}
         for psap in known.values():
             for name in _names(psap):
@@ -128,9 +136,9 @@ class Permits:
         if verdict.cause is Cause.UNSAFE_ANSWER:
             return self.unsafe(path, verdict.why, wall)
         final = evidence.last(Kind.RESPONSE)
-        code = final["code"] if final else 0
-        asked_s = _asked_s(str(final.get("retry_after") or "")) if final else None
-        if code in BACK_OFF_CODES or (code == 503 and asked_s is not None):
+        code = int(final["code"] or 0) if final else 0
+        asked_s = _asked_s(str(final.get("retry_after") or "")) if final and code >= 300 else None
+        if code in BACK_OFF_CODES or asked_s is not None:
             _until, before = self._back_off.get(path.psap.id, (0.0, 0.0))
             spacing = path.psap.agreement.spacing_s if path.psap.agreement else 0.0
             length = max(min(BACK_OFF_MAX_S, 2 * max(before, spacing)), asked_s or 0.0)
@@ -188,6 +196,13 @@ class Permits:
         free_at = max(held_at + HOLD_S, self._held_last.get(firewall, 0.0) + HOLD_PACE_S)
         return Permit("held after an unsafe answer", free_at - wall) if wall < free_at else None
 
+    def _hold_still(self, path: Path) -> None:
+        """Take up the hold that an unsafe answer began before a restart: its stop is on record."""
+        stop = self._store.decisions.stops.get(path.psap.id)
+        if stop is not None and stop.reason == "unsafe":
+            self._held.setdefault(path.firewall.id, stop.at)
+            self._held_for.setdefault(path.firewall.id, set()).add(path.psap.id)
+
     def _spacing(self, path: Path, wall: float) -> Permit | None:
         """The floor over all paths and checks of this vantage, and the vantages' turns."""
         for psap in self._reached(path):
@@ -220,8 +235,9 @@ class Permits:
         return None
 
     def _reached(self, path: Path) -> tuple[Psap, ...]:
-        """Whom a call on this path may reach: its PSAP, and who answered in its place last."""
-        return (path.psap, *self._instead.get(path.key, ()))
+        """Whom a call on this path may reach: who is at its place, and who answered there last."""
+        here = self._at.get(path.key) or (path.psap,)
+        return (*here, *self._instead.get(path.key, ()))
 
     def _learn_who_answers(self, path: Path, evidence: Evidence, wall: float) -> None:
         """Charge the floor of whoever answers for another, and mind it from now on.
@@ -286,6 +302,11 @@ def _asked_s(retry_after: str) -> float | None:
     """
     found = _RETRY_AFTER.fullmatch(retry_after)
     return min(ASKED_MAX_S, float(found[1])) if found else None
+
+
+def _place_of(path: Path) -> tuple[object, ...]:
+    """Where a path leads; behind one URI an ESRP may route by location, each to another place."""
+    return path.target, path.psap.location, path.psap.civic
 
 
 def _names(psap: Psap) -> frozenset[str]:
