@@ -102,7 +102,7 @@ Content-Length: 0
 
 _SLOW: Final = f"""
 {_send(_answer("100 Trying", tag=""))}
-<recv request="CANCEL" timeout="3000" ontimeout="answer"/>
+<recv request="CANCEL" timeout="9000" ontimeout="answer"/>
 {_ANSWER_TO_CANCEL.replace('<recv request="CANCEL"/>', "")}
 <label id="answer"/>
 {_send(_ok_with_sdp(_MIRROR), 'retrans="500"')}
