@@ -25,7 +25,7 @@ def start_sipp(
 
     ``mirror`` answers OPTIONS and INVITE as RFC 6881 15 asks: 200 with ``a=loopback-mirror`` and
     BYE 500 ms after the ACK. ``patient`` waits for our BYE, ``no_loopback`` answers like a plain
-    phone, ``ringing`` rings until CANCEL, ``slow`` says 100 and answers 3 s later unless it is
+    phone, ``ringing`` rings until CANCEL, ``slow`` says 100 and answers 9 s later unless it is
     cancelled, ``busy`` refuses with 486. All of them answer OPTIONS.
     """
     folder = bench.new_folder("sipp")
