@@ -154,39 +154,33 @@ def test_the_slower_pace_ends_when_a_human_resumes() -> None:
     assert is_paced(WALL + 2 * 86_400.0 + HOLD_S), "another unsafe answer begins it anew"
 
 
-def test_the_hold_goes_on_after_a_restart() -> None:
-    """The stop on record says when it began; a path that is resumed is not held by it."""
-    permits = _permits()
-    permits.learn(_path("a"), _evidence(180), _UNSAFE, WALL)
-    again, paths = Permits(permits._store), (_path("a"), _path("b"), _path("c"))
-    again.know((path.psap for path in paths), paths[:1])
-    assert not again.ask(paths[1], WALL + HOLD_S - 1).granted
-    assert again.ask(paths[1], WALL + HOLD_S + 1).granted
-    again.enter(paths[1], WALL + HOLD_S + 1)
-    again.leave(paths[1])
-    assert not again.ask(paths[2], WALL + HOLD_S + HOLD_PACE_S - 1).granted, "the slower pace"
-    permits._store.decisions.resume("a", "me", "a machine", WALL + HOLD_S + 2)
-    third = Permits(permits._store)
-    third.know((path.psap for path in paths), paths)
-    assert third.ask(paths[2], WALL + 3).granted
+def test_the_hold_goes_on_after_a_restart_and_begins_by_a_commands_call() -> None:
+    """The stops on record say behind which firewall and when; the newest counts."""
+    store = Store(":memory:", Inline())
+    running, command = Permits(store), Permits(store)
+    assert running.ask(_path("b"), WALL).granted
+    store.decisions.stop(Stop("old", "unsafe", "180", "psapwatch", WALL - 864_000, "fw-east"))
+    command.learn(_path("a"), _evidence(180), _UNSAFE, WALL)
+    store.decisions.resume(EVERYWHERE, "me", "the old one is long gone", WALL)
+    for permits in (running, Permits(store)):
+        assert not permits.ask(_path("b"), WALL + HOLD_S - 1).granted
+        elsewhere = replace(_path("b"), firewall=Firewall("fw-west", (Source("192.0.2.10"),)))
+        assert permits.ask(elsewhere, WALL + 1).granted, "nothing was met behind this one"
+        assert permits.ask(_path("b"), WALL + HOLD_S + 1).granted
+        permits.enter(_path("b"), WALL + HOLD_S + 1)
+        permits.leave(_path("b"))
+        assert not permits.ask(_path("c"), WALL + HOLD_S + HOLD_PACE_S - 1).granted, "the pace"
 
 
-def test_one_place_under_two_ids_has_one_floor() -> None:
-    """Nobody's telephone is called twice as often for having two names; a stop holds for both."""
+def test_a_hold_from_the_future_lasts_its_time_and_ends() -> None:
+    """The clock was six hours ahead when somebody was met: who resumes is called again."""
     permits = _permits()
-    one, two = _path("desk"), _path("night-desk")
-    located = replace(one.psap, id="by-location", location=(42.4, -71.0))
-    elsewhere = replace(one, psap=located)
-    permits.know((one.psap, two.psap, located), (one, two, elsewhere))
-    permits.enter(one, WALL)
-    assert permits.ask(two, WALL).reason == "one call at a time"
-    assert permits.ask(elsewhere, WALL).granted, "one ESRP, routed to another place"
-    permits.leave(one)
-    permits._store.charge("desk", WALL)
-    assert permits.ask(two, WALL + 299).reason == "called too recently"
-    assert permits.ask(two, WALL + 301).granted
-    permits._store.decisions.stop(Stop("desk", "operator", "storm", "ann", WALL))
-    assert permits.ask(two, WALL + 301).reason == "stopped by ann: storm"
+    permits.learn(_path("a"), _evidence(180), _UNSAFE, WALL + 21_600)
+    again = Permits(permits._store)
+    assert not again.ask(_path("b"), WALL).granted
+    permits._store.decisions.resume("a", "me", "a machine", WALL + 1)
+    assert not again.ask(_path("b"), WALL + HOLD_S - 1).granted
+    assert again.ask(_path("b"), WALL + HOLD_S + 1).granted
 
 
 def test_a_second_unsafe_psap_within_a_day_stops_everything() -> None:
@@ -372,8 +366,9 @@ def test_any_refusal_may_say_when_to_come_again(code: int) -> None:
     permits, path = _permits(), _path()
     permits.learn(path, _evidence(code), _BUSY, WALL)
     assert permits.ask(path, WALL).granted
-    permits.learn(path, _evidence(code, retry_after="1800"), _BUSY, WALL)
-    assert permits.ask(path, WALL).wait_s == 1800
+    for asked in ("1800", "5", "5"):
+        permits.learn(path, _evidence(code, retry_after=asked), _BUSY, WALL)
+        assert permits.ask(path, WALL).wait_s == float(asked), "nothing is doubled"
 
 
 @pytest.mark.parametrize("code", [486, 488, 600])

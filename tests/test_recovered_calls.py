@@ -285,7 +285,7 @@ def test_a_call_that_a_command_left_is_ended_by_the_running_daemon(tmp_path: Pat
             await scene.daemon.watch.calls.enter(replace(row, call_id="next"), 120.0)
         assert set(_asked(scene)) == {"INVITE"}
         asked = len(_asked(scene))
-        await asyncio.sleep(LEFT_AFTER_S + 2 * LOOK_EVERY_S + TIMER_B_S)
+        await asyncio.sleep(LEFT_AFTER_S + 8 + 2 * LOOK_EVERY_S + TIMER_B_S)
         assert _asked(scene)[asked:] == ["CANCEL", "ACK"]
         assert await scene.daemon.store.open_calls() == []
 

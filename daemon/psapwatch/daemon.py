@@ -66,7 +66,6 @@ class Daemon:
         # Bound once: the proxy of ``get_logger`` would make a logger for every attempt.
         self._log: FilteringBoundLogger = (log or structlog.get_logger("psapwatch")).bind()
         loop = asyncio.get_running_loop()
-        runs = self.runs
         self.calendar = Calendar()
         self.casebook = Casebook(ground_of(config, shard), lambda: world.entropy.token(6))
         self.board = Board(
@@ -103,8 +102,10 @@ class Daemon:
         self.watch = Watch(
             world, config.identity, store, self.desk, Permits(store), self.metrics, self._log
         )
-        self.left_open = LeftOpen(self.watch, self.metrics, self._path_of, self._spawn, self._log)
-        self.board.configure(runs)
+        self.left_open = LeftOpen(
+            self.watch, self.metrics, self._path_of, self._longest_s, self._spawn, self._log
+        )
+        self.board.configure(self.runs)
         self._self_test = dict(self_test or {})
         self._door: Door | None = None
         self._tasks: list[asyncio.Task[Any]] = []
@@ -136,7 +137,7 @@ class Daemon:
         listening = await self._open_door() if web else None
         await self.left_open.end_all()
         self.watch.confirm = self.config.detection.confirm
-        self.watch.permits.know(self.config.psaps, self.config.paths)
+        self.watch.permits.know(self.config.psaps)
         self._watch_all()
         self._systemd.expect_every(finishes_every_s(self.runs))
         self._spawn(self.housekeeping.run())
@@ -214,6 +215,10 @@ class Daemon:
     def _path_of(self, key: str) -> Path | None:
         return next((each for each in self.config.all_paths if each.key == key), None)
 
+    def _longest_s(self) -> float:
+        """The longest patience of any check."""
+        return max((check.give_up_after_s for check in self.config.checks), default=0.0)
+
     # ---- web.view.Commands
 
     async def reload(self, by: str) -> Sequence[str]:
@@ -244,7 +249,7 @@ class Daemon:
         self._take_announced()
         self.board.configure(self.runs)
         self.watch.identity, self.watch.confirm = new.identity, new.detection.confirm
-        self.watch.permits.know(new.psaps, new.paths)
+        self.watch.permits.know(new.psaps)
         self._watch_all()
         self._systemd.expect_every(finishes_every_s(self.runs))
 

@@ -7,6 +7,7 @@ its PSAP from being called, and whoever answers late would wait for our BYE.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
@@ -23,7 +24,7 @@ from psapwatch.world import OpenCall
 
 LOOK_EVERY_S: Final = 30.0
 LEFT_AFTER_S: Final = 90.0
-"""A call of another process that is open for so long was left: no command waits for one so long."""
+"""A call of another process that is open for so long after it was given up was left."""
 
 
 class LeftOpen:
@@ -34,17 +35,18 @@ class LeftOpen:
         watch: Watch,
         metrics: Metrics,
         path_of: Callable[[str], Path | None],
+        longest_s: Callable[[], float],
         spawn: Callable[[Awaitable[None]], None],
         log: FilteringBoundLogger,
     ) -> None:
-        """``path_of``: the path of the present configuration with this key."""
+        """``path_of``: the path with this key; ``longest_s``: the longest patience of a check."""
         self._watch, self._metrics, self._path_of = watch, metrics, path_of
-        self._spawn, self._log = spawn, log
+        self._longest_s, self._spawn, self._log = longest_s, spawn, log
 
     async def end_all(self) -> None:
         """Begin to end every open call that is none of this process."""
         for row in await self._others():
-            self._adopt(row)
+            self._adopt(row, partial(self._age_s, row))
 
     async def run(self) -> None:
         """Look for calls that commands have left, until cancelled."""
@@ -62,19 +64,19 @@ class LeftOpen:
         now = asyncio.get_running_loop().time()
         still = {row.call_id: (seen.get(row.call_id, now), row) for row in await self._others()}
         for since, row in still.values():
-            if now - since >= LEFT_AFTER_S:
-                self._adopt(row)
+            if now - since >= LEFT_AFTER_S + self._longest_s():
+                self._adopt(row, lambda: math.inf)
         return {call_id: since for call_id, (since, _row) in still.items()}
 
     async def _others(self) -> list[OpenCall]:
         rows = await self._watch.store.open_calls()
         return [row for row in rows if row.call_id not in self._watch.calls]
 
-    def _adopt(self, row: OpenCall) -> None:
+    def _adopt(self, row: OpenCall, age_s: Callable[[], float]) -> None:
         self._watch.calls.adopt(row.call_id)
-        self._spawn(self._end(row))
+        self._spawn(self._end(row, age_s))
 
-    async def _end(self, row: OpenCall) -> None:
+    async def _end(self, row: OpenCall, age_s: Callable[[], float]) -> None:
         path, watch = self._path(row), self._watch
         self._log.warning("ending a call that was left open", call_id=row.call_id, psap=row.psap)
 
@@ -83,8 +85,11 @@ class LeftOpen:
             if seen.kind is Kind.UNSAFE:
                 self._unsafe(row, path, f"{seen['why']}: {seen.get('detail')}")
 
-        may_ask = partial(self._may_ask, row)
-        why = await recover(watch.world, row, path, crowd=watch.crowd, heard=heard, may_ask=may_ask)
+        try:
+            why = await recover(watch.world, row, path, crowd=watch.crowd, heard=heard, age_s=age_s)
+        except Exception as error:  # noqa: BLE001 - a row that is damaged must not stay open
+            self._metrics.internal_error()
+            why = f"our own fault: {error!r}"
         if why:
             self._log.error(
                 "a call that was left open cannot be ended", call_id=row.call_id, why=why
@@ -96,7 +101,8 @@ class LeftOpen:
         """Stop a PSAP where a person may have been met: the attempt that had to died with us."""
         watch, wall = self._watch, self._watch.world.clock.wall()
         if path is None:  # no longer configured; it may be again
-            watch.store.decisions.stop(Stop(row.psap, "unsafe", why, "psapwatch", wall))
+            stop = Stop(row.psap, "unsafe", why, "psapwatch", wall, row.firewall)
+            watch.store.decisions.stop(stop)
         else:
             watch.permits.unsafe(path, why, wall)
             watch.desk.unsafe(path, why, wall)
@@ -104,11 +110,15 @@ class LeftOpen:
     def _path(self, row: OpenCall) -> Path | None:
         return self._path_of(f"{row.psap}/{row.path}")
 
-    def _may_ask(self, row: OpenCall) -> bool:
-        """Whether an open call's INVITE may leave again: consent and no stop, as for a new one."""
-        path = self._path(row)
-        if path is None or self._watch.store.decisions.is_stopped(row.psap):
-            return False
-        return path.psap.id in OURS or (
-            path.psap.agreement is not None and path.kind != "legacy_gateway"
-        )
+    def _age_s(self, row: OpenCall) -> float:
+        """How old a call is; infinite where its INVITE may not leave again, as a new one's may not.
+
+        One that never arrived rings like a new one, and one older than Timer B is a new one (RFC
+        3261 17.1.1.2): it needs consent and no stop, and a clock that was stepped must not hide it.
+        """
+        path, store = self._path(row), self._watch.store
+        if path is None or store.decisions.is_stopped(row.psap) or path.kind == "legacy_gateway":
+            return math.inf
+        if path.psap.id not in OURS and path.psap.agreement is None:
+            return math.inf
+        return store.call_age_s(row, self._watch.world.clock.wall())

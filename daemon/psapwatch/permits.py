@@ -79,26 +79,20 @@ class Permits:
         self._held: dict[str, float] = {}  # firewall -> wall time of the last unsafe answer
         self._held_for: dict[str, set[str]] = {}  # firewall -> PSAPs that answered unsafely
         self._held_last: dict[str, float] = {}
+        self._taken_up: dict[str, float] = {}  # psap -> time of its stop whose hold was taken up
         self._unsafe: dict[str, float] = {}  # psap -> wall time
         self._named: dict[str, tuple[Psap, ...]] = {}  # name in an answer -> who bears it
         self._instead: dict[
             str, tuple[Psap, ...]
         ] = {}  # path key -> who answers in place of its PSAP
-        self._at: dict[str, tuple[Psap, ...]] = {}  # path key -> who is reached where it leads
         self._lines: dict[str, dict[str, _Claim]] = {}  # psap -> path key -> its claim to the floor
 
-    def know(self, psaps: Iterable[Psap], paths: Iterable[Path] = ()) -> None:
+    def know(self, psaps: Iterable[Psap]) -> None:
         """Take over who is watched, so that one who answers for another is known by name.
 
-        Who answered instead stays known over a reload: a call reaches them as before. Whoever is
-        reached at one and the same place has one floor, under however many ids.
+        Who answered instead stays known over a reload: a call reaches them as before.
         """
         known = {psap.id: psap for psap in psaps}
-        at: dict[tuple[object, ...], dict[str, Psap]] = {}
-        for path in (paths := tuple(paths)):
-            at.setdefault(_place_of(path), {})[path.psap.id] = path.psap
-            self._hold_still(path)
-        self._at = {path.key: tuple(at[_place_of(path)].values()) for path in paths}
         self._named = {}
         for psap in known.values():
             for name in _names(psap):
@@ -141,7 +135,8 @@ class Permits:
         if code in BACK_OFF_CODES or asked_s is not None:
             _until, before = self._back_off.get(path.psap.id, (0.0, 0.0))
             spacing = path.psap.agreement.spacing_s if path.psap.agreement else 0.0
-            length = max(min(BACK_OFF_MAX_S, 2 * max(before, spacing)), asked_s or 0.0)
+            ours_s = min(BACK_OFF_MAX_S, 2 * max(before, spacing)) if code in BACK_OFF_CODES else 0
+            length = max(ours_s, asked_s or 0.0)
             self._back_off[path.psap.id] = (wall + length, length)
         elif verdict.passed:
             self._back_off.pop(path.psap.id, None)
@@ -186,22 +181,27 @@ class Permits:
         The hold always lasts its time. The pace ends when no PSAP that answered unsafely is
         stopped any more: a human has looked at each and takes calls for safe again.
         """
-        held_at = self._held.get(firewall)
-        if held_at is None:
+        self._take_up(firewall)
+        if firewall not in self._held:
             return None
+        # From before a clock was stepped back: it lasts once more, and not until that time is here.
+        held_at = self._held[firewall] = min(wall, self._held[firewall])
+        last_at = self._held_last[firewall] = min(wall, self._held_last.get(firewall, held_at))
         still = self._held_for[firewall] & self._store.decisions.stops.keys()
         if wall >= held_at + HOLD_S and not still:
             del self._held[firewall], self._held_for[firewall]
             return None
-        free_at = max(held_at + HOLD_S, self._held_last.get(firewall, 0.0) + HOLD_PACE_S)
+        free_at = max(held_at + HOLD_S, last_at + HOLD_PACE_S)
         return Permit("held after an unsafe answer", free_at - wall) if wall < free_at else None
 
-    def _hold_still(self, path: Path) -> None:
-        """Take up the hold that an unsafe answer began before a restart: its stop is on record."""
-        stop = self._store.decisions.stops.get(path.psap.id)
-        if stop is not None and stop.reason == "unsafe":
-            self._held.setdefault(path.firewall.id, stop.at)
-            self._held_for.setdefault(path.firewall.id, set()).add(path.psap.id)
+    def _take_up(self, firewall: str) -> None:
+        """Take up the holds on record: begun just now, before a restart, or by a command's call."""
+        for stop in self._store.decisions.stops.values():
+            is_known = self._taken_up.get(stop.psap) == stop.at
+            if stop.reason == "unsafe" and stop.firewall == firewall and not is_known:
+                self._taken_up[stop.psap] = stop.at
+                self._held[firewall] = max(stop.at, self._held.get(firewall, stop.at))
+                self._held_for.setdefault(firewall, set()).add(stop.psap)
 
     def _spacing(self, path: Path, wall: float) -> Permit | None:
         """The floor over all paths and checks of this vantage, and the vantages' turns."""
@@ -235,9 +235,8 @@ class Permits:
         return None
 
     def _reached(self, path: Path) -> tuple[Psap, ...]:
-        """Whom a call on this path may reach: who is at its place, and who answered there last."""
-        here = self._at.get(path.key) or (path.psap,)
-        return (*here, *self._instead.get(path.key, ()))
+        """Whom a call on this path may reach: its PSAP, and who answered in its place last."""
+        return (path.psap, *self._instead.get(path.key, ()))
 
     def _learn_who_answers(self, path: Path, evidence: Evidence, wall: float) -> None:
         """Charge the floor of whoever answers for another, and mind it from now on.
@@ -269,9 +268,6 @@ class Permits:
     def unsafe(self, path: Path, why: str, wall: float) -> list[Stop]:
         """Stop this PSAP and hold its firewall; a second PSAP within a day stops everything."""
         psap = path.psap.id
-        self._held[path.firewall.id] = wall
-        self._held_for.setdefault(path.firewall.id, set()).add(psap)
-        self._held_last[path.firewall.id] = wall
         recent = {who for who, at in self._unsafe.items() if wall - at < SECOND_UNSAFE_S}
         recent |= {  # met before a restart, or by another process
             who
@@ -279,12 +275,13 @@ class Permits:
             if stop.reason == "unsafe" and who != EVERYWHERE and wall - stop.at < SECOND_UNSAFE_S
         }
         self._unsafe[psap] = wall
-        stops = [Stop(psap, "unsafe", why, "psapwatch", wall)]
+        stops = [Stop(psap, "unsafe", why, "psapwatch", wall, path.firewall.id)]
         if recent - {psap}:
             said = f"{psap} and {', '.join(sorted(recent - {psap}))} answered unsafely within a day"
             stops.append(Stop(EVERYWHERE, "unsafe", said, "psapwatch", wall))
         for stop in stops:
             self._store.decisions.stop(stop)
+        self._take_up(path.firewall.id)
         return stops
 
 
@@ -302,11 +299,6 @@ def _asked_s(retry_after: str) -> float | None:
     """
     found = _RETRY_AFTER.fullmatch(retry_after)
     return min(ASKED_MAX_S, float(found[1])) if found else None
-
-
-def _place_of(path: Path) -> tuple[object, ...]:
-    """Where a path leads; behind one URI an ESRP may route by location, each to another place."""
-    return path.target, path.psap.location, path.psap.civic
 
 
 def _names(psap: Psap) -> frozenset[str]:

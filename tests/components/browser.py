@@ -16,7 +16,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-WITHIN_S: Final = 15.0
+WITHIN_S: Final = 60.0
 ARGUMENTS: Final = (
     "--headless",
     "--no-sandbox",

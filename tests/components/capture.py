@@ -19,7 +19,7 @@ _MARK_SENDER: Final = (
     "import socket, sys; socket.socket(type=socket.SOCK_DGRAM).sendto(sys.argv[2].encode(), "
     "(sys.argv[1], 9))"
 )
-_DECODE_TIMEOUT_S: Final = 30
+_DECODE_TIMEOUT_S: Final = 120
 
 
 @dataclass(frozen=True, slots=True)

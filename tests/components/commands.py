@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Final
 
 AT_ONCE: Final = 4
-PATIENCE_S: Final = 60
+PATIENCE_S: Final = 240
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Daemon:
         """Send SIGTERM.
 
         Raises:
-            AssertionError: it took longer than 5 s, or its exit code was not 0.
+            AssertionError: it did not end, or its exit code was not 0.
         """
         code = self.running.end(END_WITHIN_S)
         assert code == 0, f"the daemon ended with {code}:\n{self.running.output[-4000:]}"

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from components.ports import LOOPBACK
 
-TIMEOUT_S: Final = 5.0
+TIMEOUT_S: Final = 20.0
 NO_CONNECTION: Final = 0
 
 

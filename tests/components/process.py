@@ -16,12 +16,12 @@ from typing import Final
 import pytest
 
 from components.ports import LOOPBACK
-from components.waiting import PAUSE_S, until
+from components.waiting import PATIENCE, PAUSE_S, until
 
 SYSTEM_PATH: Final = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 LOG_TAIL_CHARS: Final = 4_000
 START_WITHIN_S: Final = 15.0
-END_WITHIN_S: Final = 20.0
+END_WITHIN_S: Final = 10.0
 
 PACKAGES: Final = {
     "amtool": "prometheus-alertmanager",
@@ -135,15 +135,16 @@ class Running:
         """Ask it to end and return its exit code.
 
         Raises:
-            AssertionError: it had to be killed because it did not end ``within_s``.
+            AssertionError: it had to be killed: it did not end ``PATIENCE`` times ``within_s``.
         """
         if self.exit_code is None:
             self._child.send_signal(by)
         try:
-            return self._child.wait(within_s)
+            return self._child.wait(PATIENCE * within_s)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"{self.name} did not end within {within_s:g} s") from None
+            said = f"{self.name} did not end within {PATIENCE * within_s:g} s"
+            raise AssertionError(said) from None
 
     def kill(self) -> None:
         """End it and the children of its own session at once."""

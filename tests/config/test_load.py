@@ -359,3 +359,34 @@ def test_a_window_names_one_fault_domain(named: dict[str, Any], window: tuple[st
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("reference", "uri", "is_refused"),
+    [
+        ("sip:desk@psap1.example.gov", "sip:desk@psap1.example.gov;transport=tcp", True),
+        ("sip:desk@PSAP1.example.gov.:5060", "sip:desk@psap1.example.gov", True),
+        ("sips:psap1.example.gov", "sip:psap1.example.gov:5061;transport=tls", True),
+        ("sip:%64esk@psap1.example.gov", "sip:desk@psap1.example.gov", True),
+        ("sip:psap1.example.gov", "sip:desk@psap1.example.gov", True),
+        ("sip:reference@psap1.example.gov", "sip:desk@psap1.example.gov", False),
+        ("sip:psap1.example.gov:5062", "sip:psap1.example.gov", False),
+        ("sip:reference.example.gov", "sip:psap1.example.gov", False),
+    ],
+)
+def test_a_reference_is_not_where_a_psap_is_reached(
+    reference: str, uri: str, is_refused: bool
+) -> None:
+    """However it is written: it would be called every 15 s without consent. A lab has agreed."""
+    written = plain()
+    written["firewalls"]["fw-east"]["reference"] = reference
+    [psap] = written["psaps"] = written["psaps"][:1]
+    psap["paths"] = [{"firewall": "fw-east", "uri": uri}]
+    psap["test_calls"] = {"consent": "MoU", "commissioned": True}
+    if is_refused:
+        with pytest.raises(BadConfig, match=r"is where .* is reached"):
+            load_plain(written)
+    else:
+        load_plain(written)
+    psap["test_calls"] |= {"short_interval_agreed": True}
+    assert load_plain(written).references

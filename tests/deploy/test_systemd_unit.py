@@ -139,6 +139,13 @@ def test_it_runs_as_nobody_in_particular(running: Service) -> None:
     assert state == "700"
 
 
+def test_it_knows_the_run_of_the_machine(running: Service) -> None:
+    """The file is hidden from it: how long ago a call was stays known when a clock is stepped."""
+    known = running.machine.run("cat", "/proc/sys/kernel/random/boot_id").stdout
+    environ = running.machine.run("cat", f"/proc/{running.show('MainPID')}/environ").stdout
+    assert f"PSAPWATCH_BOOT_ID={known.strip().replace('-', '')}" in environ
+
+
 def test_secrets_come_as_credentials(running: Service) -> None:
     """It loads a password from a folder that only root may read; no other file shows it."""
     paths = json.loads(running.ask("/api/v1/status"))["paths"]

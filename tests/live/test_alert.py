@@ -40,7 +40,7 @@ def told(inbox: Inbox) -> list[tuple[str, list[dict[str, str]]]]:
     ]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_blocked_firewall_pages_once_and_resolves(
     bench: Bench,
     laboratory: Laboratory,

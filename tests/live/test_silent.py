@@ -34,7 +34,7 @@ def descriptors(watch: Daemon) -> int:
     return sum(1 for _ in Path(f"/proc/{watch.running.pid}/fd").iterdir())
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("limit", "every_s", "open_at_once"),
     [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,9 @@ from psapwatch.store.ledger import (
     NOT_SENT,
     CallsStopped,
     LedgerUnavailable,
+    Moment,
     TooSoon,
+    boot_id,
 )
 from psapwatch.store.runner import Inline, WriterThread
 from store.material import FAILED, INVITE, NOON, attempt, call, opened
@@ -168,6 +172,44 @@ def test_a_clock_stepped_forward_lifts_no_floor_of_another_process(database: Pat
             assert ago_s < 60
 
     asyncio.run(scene())
+
+
+def test_the_run_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandboxed service is told what a shell reads; one word stands for not knowing."""
+    monkeypatch.delenv("PSAPWATCH_BOOT_ID", raising=False)
+    of_a_shell = boot_id()
+    assert re.fullmatch(r"[0-9a-f]{32}", of_a_shell)
+    monkeypatch.setenv("PSAPWATCH_BOOT_ID", of_a_shell)
+    monkeypatch.setattr(Path, "read_text", _hidden)
+    assert boot_id() == of_a_shell
+    monkeypatch.delenv("PSAPWATCH_BOOT_ID")
+    assert boot_id() == "unknown"
+    now = Moment(NOON + 3_600, "unknown", 112.0)
+    assert now.since(Moment(NOON, "unknown", 100.0)) == 12
+    assert now.since(Moment(NOON, "unknown", 9_000.0)) == 3_600, "the machine was started anew"
+
+
+def _hidden(*_arguments: object, **_more: object) -> str:
+    raise FileNotFoundError
+
+
+def test_how_old_an_open_call_is_by_the_clock_that_says_more(database: Path) -> None:
+    """Its INVITE leaves once more only while it is surely young, whatever the clock says."""
+
+    async def scene() -> None:
+        async with opened(database, boot="one") as store:
+            row = call("c1")
+            await store.open_call(row)
+            assert store.call_age_s(row, NOON + 31) == 31
+            assert store.call_age_s(row, NOON - 1) == math.inf
+            store.charge("ma-boston", NOON + 5)
+            assert store.call_age_s(row, NOON + 6) == math.inf, "another call was after it"
+
+    asyncio.run(scene())
+    [boot, loop_s] = rows(database, "SELECT boot, loop_s FROM floor")[0]
+    assert boot == "one"
+    earlier = Moment(NOON, "one", float(str(loop_s)))
+    assert Moment(NOON + 5, "one", earlier.loop_s + 60).steadily_since(earlier) == 60
 
 
 def test_who_puts_a_floor_right_lowers_no_call_placed_since(database: Path) -> None:

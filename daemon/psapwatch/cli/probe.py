@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import signal
 import sys
 from dataclasses import replace
 from typing import Final
@@ -106,7 +107,12 @@ async def one_attempt(
     floor.
     """
     daemon = Daemon(config, system_world(dns_servers=config.dns.servers), store)
+    daemon.watch.permits.know(config.psaps)
     daemon.watch.run((), config.firewalls)
+    # As Ctrl-C does: a call that is open is ended first.
+    ending = asyncio.current_task()
+    if ending is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.cancel)
     daemon.watch.permits.supervised = supervised
     try:
         while True:

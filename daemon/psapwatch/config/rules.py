@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from psapwatch.config import build
 from psapwatch.config.errors import ConfigError
 from psapwatch.config.explain import did_you_mean
-from psapwatch.config.models import FirewallModel, SourceModel, WindowModel
+from psapwatch.config.models import FirewallModel, PsapModel, SourceModel, WindowModel
 from psapwatch.config.pieces import Parts, Piece
 from psapwatch.config.psap_rules import PSAP_RULES, attributes_of, path_keys
 from psapwatch.duration import print_duration as show
@@ -80,22 +80,38 @@ def _controls(parts: Parts) -> Errors:
 def _references(parts: Parts) -> Errors:
     """Our own responder is called without consent, so it must not be where a PSAP is reached.
 
-    In a lab (``commissioned: true``) one responder may be both.
+    In a lab, where calls as often as one likes are agreed, one responder may be both.
     """
-    psaps = [psap.model for psap in parts.psaps]
-    real = [psap for psap in psaps if not (psap.test_calls and psap.test_calls.commissioned)]
-    reached = {_place_of(path.uri): psap.id for psap in real for path in psap.paths}
+    reached = [
+        (_place_of(path.uri), psap.model.id)
+        for psap in parts.psaps
+        if not _is_lab(psap.model)
+        for path in psap.model.paths
+    ]
     for piece in parts.firewalls.values():
-        whose = piece.model.reference and reached.get(_place_of(piece.model.reference))
-        if whose:
-            message = f"is where {whose} is reached; our own responder is called without consent"
-            yield piece.error(message, "reference")
+        ours = piece.model.reference and _place_of(piece.model.reference)
+        for place, psap_id in reached:
+            # The Request-URI is the test URN, so that who is named without a user may be anybody.
+            if (
+                ours
+                and ours[1:] == place[1:]
+                and (ours[0] == place[0] or not (ours[0] and place[0]))
+            ):
+                why = f"is where {psap_id} is reached; our own responder is called without consent"
+                yield piece.error(why, "reference")
+                break
+
+
+def _is_lab(psap: PsapModel) -> bool:
+    agreed = psap.test_calls
+    return bool(agreed and agreed.commissioned and agreed.short_interval_agreed)
 
 
 def _place_of(text: str) -> tuple[str, str, int]:
-    """Who is reached by a SIP URI, whatever its transport; RFC 3261 19.1.4 and 19.1.2."""
+    """User, host and port that a SIP URI leads to (RFC 3261 19.1.2; TLS has a port of its own)."""
     uri = parse_uri(text)
-    return uri.user, uri.host.lower(), uri.port or (5061 if uri.scheme == "sips" else 5060)
+    is_tls = uri.scheme == "sips" or (dict(uri.params).get("transport") or "").lower() == "tls"
+    return unquote(uri.user), uri.host.lower().rstrip("."), uri.port or (5061 if is_tls else 5060)
 
 
 def _must_blocks(parts: Parts) -> Errors:

@@ -7,7 +7,6 @@ port the call is learned about and ended; the row closes when it has.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import Final
 
@@ -35,13 +34,14 @@ async def recover(
     *,
     crowd: dict[Pump, None],
     heard: Callable[[Observation, bytes], None],
-    may_ask: Callable[[], bool],
+    age_s: Callable[[], float],
 ) -> str:
     """End one open call as far as can be seen now; returns ``""``, or why nothing can be done.
 
     ``path`` is the row's path in the present configuration; without it the row's own addresses do.
     ``heard`` also gets what came in last, as it came.
-    ``may_ask``: whether its INVITE may leave once more, to learn how it stands.
+    ``age_s``: how long ago its INVITE first left; within Timer B it leaves once more, to learn how
+    the call stands. Infinite where it must not.
     """
     try:
         invite = parse(row.octets)
@@ -70,14 +70,9 @@ async def recover(
         token=world.entropy.token,
         digest=_digest(path),
     )
-    age_s = world.clock.wall() - row.invited_at
-    if age_s < 0 or not may_ask():
-        # An INVITE that never arrived rings like a new one. After a clock stepped back nobody knows
-        # its age, and one older than Timer B is a new one (RFC 3261 17.1.1.2): only end what is.
-        age_s = math.inf
-    answer = _response(row.answer)
+    answer, passed_s = _response(row.answer), age_s()
     await pump.drive(
-        call, lambda now: call.resume(now, age_s=age_s, answer=answer, octets=row.octets)
+        call, lambda now: call.resume(now, age_s=passed_s, answer=answer, octets=row.octets)
     )
     return ""
 

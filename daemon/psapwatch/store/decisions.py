@@ -34,6 +34,8 @@ class Stop:
     why: str
     by: str
     at: float
+    firewall: str = ""
+    """Behind which somebody was met; "" where nobody was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Held:
 def held(connection: sqlite3.Connection) -> Held:
     """Read what holds now."""
     rows = connection.execute
-    stops = rows('SELECT psap, reason, why, "by", at FROM stops')
+    stops = rows('SELECT psap, reason, why, "by", at, firewall FROM stops')
     commissions = rows('SELECT path, target, supervisor, "by", at FROM commissioned')
     baselines = rows('SELECT path, "check", body FROM baselines')
     windows = rows(
@@ -216,8 +218,9 @@ class Decisions:
 
 def _put_stop(connection: sqlite3.Connection, stop: Stop) -> None:
     connection.execute(
-        'INSERT OR REPLACE INTO stops (psap, reason, why, "by", at) VALUES (?, ?, ?, ?, ?)',
-        (stop.psap, stop.reason, stop.why, stop.by, stop.at),
+        'INSERT OR REPLACE INTO stops (psap, reason, why, "by", at, firewall)'
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (stop.psap, stop.reason, stop.why, stop.by, stop.at, stop.firewall),
     )
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, final
 
@@ -57,11 +60,15 @@ class Moment(NamedTuple):
 
 
 def boot_id() -> str:
-    """Which run of this machine it is (Linux); "" where that cannot be known."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
+    """Which run of this machine it is (Linux); one word where that cannot be known.
+
+    That word may lengthen a floor once, after a new start of the machine, and shortens none. A
+    sandbox hides the file, so the systemd unit hands the id over (``%b``, without dashes).
+    """
+    found = os.environ.get("PSAPWATCH_BOOT_ID", "")
+    with suppress(OSError):
+        found = found or Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    return found.strip().replace("-", "") or "unknown"
 
 
 @final
@@ -96,6 +103,16 @@ class Floors:
             at = self._at[psap] = at._replace(wall=wall - (now.steadily_since(at) or 0.0))
             self._run.post(lambda on: correct(on, psap, at.wall, wall))
         return now.since(at)
+
+    def age_s(self, psap: str, placed: float, wall: float) -> float:
+        """How long ago a call was placed (Unix seconds), by the clock that says more.
+
+        For what may be done only soon after it; infinite where that cannot be known.
+        """
+        at, now = self._at.get(psap), self.now(wall)
+        if at is None or at.wall != placed or placed > wall:
+            return math.inf
+        return max(wall - placed, now.steadily_since(at) or 0.0)
 
     def charge(self, psap: str, at: Moment) -> None:
         """Count a call of our own."""

@@ -101,10 +101,13 @@ _ANNOUNCED: Final[Step] = (
 # What the cause rests on; empty until something is known, and for incidents of older versions.
 _CASES: Final[Step] = ("ALTER TABLE incidents ADD COLUMN judged_from TEXT NOT NULL DEFAULT ''",)
 
+# Behind which firewall somebody was met: its calls are held, also by another process.
+_MET: Final = "ALTER TABLE stops ADD COLUMN firewall TEXT NOT NULL DEFAULT ''"
 # The loop's time of each last call, and in which run of the machine: that clock nobody steps.
 _STEADY_FLOOR: Final[Step] = (
     "ALTER TABLE floor ADD COLUMN boot TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE floor ADD COLUMN loop_s REAL NOT NULL DEFAULT 0",
+    _MET,
 )
 
 MIGRATIONS: Final[tuple[Step, ...]] = (

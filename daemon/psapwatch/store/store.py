@@ -153,11 +153,11 @@ class Store:
 
     def note_answer(self, call_id: str, octets: bytes) -> None:
         """Keep the 2xx of an open call, as it was received."""
-        self._run.post(lambda on: ledger.note_answer(on, call_id, octets))
+        self._run.post(lambda on: ledger.note_answer(on, call_id, octets), urgent=True)
 
     def close_call(self, call_id: str, how: str, at: float) -> None:
         """Note how a call ended: BYE, CANCEL, a final failure."""
-        self._run.post(lambda on: ledger.close_call(on, call_id, how, at))
+        self._run.post(lambda on: ledger.close_call(on, call_id, how, at), urgent=True)
 
     async def open_calls(self) -> list[OpenCall]:
         """Return the calls that have not ended; after a crash, those that must be ended."""
@@ -171,11 +171,15 @@ class Store:
         """Return how long ago that was, whatever has been done to the clock since."""
         return self._floors.ago_s(psap, wall)
 
+    def call_age_s(self, row: OpenCall, wall: float) -> float:
+        """Return how long ago an open call was placed at most; infinite where nobody knows."""
+        return self._floors.age_s(row.psap, row.invited_at, wall)
+
     def charge(self, psap: str, at: float) -> None:
         """Count a call against the floor of a PSAP that answered one meant for another."""
         moment = self._floors.now(at)
         self._floors.charge(psap, moment)
-        self._run.post(lambda on: ledger.charge(on, psap, moment))
+        self._run.post(lambda on: ledger.charge(on, psap, moment), urgent=True)
 
     # incidents and notices
 

@@ -76,8 +76,8 @@ INSERT INTO "series" VALUES(1,'ma-boston','east','fw-east','udp','keepalive','op
 CREATE TABLE stops (
         psap TEXT PRIMARY KEY, reason TEXT NOT NULL, why TEXT NOT NULL, "by" TEXT NOT NULL,
         at REAL NOT NULL
-    ) STRICT;
-INSERT INTO "stops" VALUES('ma-boston','unsafe','somebody answered','psapwatch',1718712000.0);
+    , firewall TEXT NOT NULL DEFAULT '') STRICT;
+INSERT INTO "stops" VALUES('ma-boston','unsafe','somebody answered','psapwatch',1718712000.0,'fw-east');
 CREATE INDEX attempts_by_series ON attempts (series, failed, started_at);
 CREATE INDEX attempts_by_id ON attempts (id);
 CREATE INDEX calls_open ON calls (psap) WHERE ended_at IS NULL;
