@@ -52,6 +52,22 @@ def test_the_smallest_explanation_wins() -> None:
     assert _found(_members(set(range(0, 40, 4)))) == [("county", "c0")]
 
 
+def test_without_a_contrast_it_is_the_firewall() -> None:
+    """The first three that fail share a county, and nobody beside it was asked since."""
+    onset = NOW - 5
+    members = [
+        each if each.is_failing else replace(each, last_at=onset - 1)
+        for each in _members({0, 4, 8}, since=onset)
+    ]
+    assert _found(members) == [("firewall", "fw-0")]
+    for other, told in ((1, "firewall"), (2, "county")):  # behind the other firewall; beside it
+        asked = [
+            replace(each, last_at=NOW - 1) if each.key == f"p{other:02}/x" else each
+            for each in members
+        ]
+        assert [scope for scope, _member in _found(asked)] == [told]
+
+
 def test_a_transport_is_found() -> None:
     """UDP dies everywhere, TCP does not."""
     assert _found(_members(set(range(20)))) == [("transport", "udp")]

@@ -138,12 +138,29 @@ def _smallest(
         domain for scope, domain in blocked.items() if counts[scope] >= EXPLAINED_MIN * len(fresh)
     ]
     if nearly_all:
-        return min(nearly_all, key=lambda domain: _size(domain, everyone))
+        told_apart = [domain for domain in nearly_all if _is_told_apart(domain, everyone)]
+        return min(told_apart or nearly_all, key=lambda domain: _size(domain, everyone))
     return min(
         blocked.values(),
         key=lambda domain: (-counts[domain.scope, domain.member], *_size(domain, everyone)),
         default=None,
     )
+
+
+def _is_told_apart(domain: FaultDomain, everyone: Mapping[Scope, list[Member]]) -> bool:
+    """Whether somebody beside it, behind the same firewalls, has passed since; or nobody is there.
+
+    The first three that fail may share a county by chance: without a contrast it is no county's.
+    """
+    inside = everyone[domain.scope, domain.member]
+    keys = {each.key for each in inside}
+    beside = [
+        each
+        for firewall in _firewalls(inside)
+        for each in everyone[firewall]
+        if each.key not in keys
+    ]
+    return not beside or any(each.last_at > domain.since and not each.is_failing for each in beside)
 
 
 def _size(domain: FaultDomain, everyone: Mapping[Scope, list[Member]]) -> tuple[int, int, str]:

@@ -219,10 +219,10 @@ def test_malformed_answers_are_counted(daemon: Callable[..., Daemon]) -> None:
         "no-cseq": ("degraded", "malformed_response"),
         "garbage": ("fail", "calls_blocked"),
         "truncated": ("fail", "calls_blocked"),
-        "two-vias": ("fail", "calls_blocked"),
-        "wrong-branch": ("fail", "calls_blocked"),
+        "two-vias": ("fail", "alg_rewrite"),
+        "wrong-branch": ("fail", "alg_rewrite"),
         "wrong-cseq": ("fail", "calls_blocked"),
-        "wrong-sent-by": ("fail", "calls_blocked"),
+        "wrong-sent-by": ("fail", "alg_rewrite"),
     }
     noted = {name: kinds & {"malformed", "discarded"} for name, kinds in seen.items()}
     for name, row in found.items():

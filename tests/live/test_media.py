@@ -141,7 +141,10 @@ def test_rtcp_is_rtcp_to_others(
     argv = [program("tshark"), "-r", str(captured.file), *hints, "-Y", "rtcp", "-T", "fields"]
     argv += [w for f in ("rtcp.pt", "rtcp.sdes.type", "rtcp.ssrc.cum_nr") for w in ("-e", f)]
     read = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
-    assert [line.split("\t")[0] for line in read] == ["201,202", "201,202"]
+    said = [line.split("\t")[0] for line in read]
+    assert said == ["201,202"] * max(2, len(said)), (
+        "one of each side, or more where it takes longer"
+    )
     assert read[1].split("\t")[2] == "0"
 
 

@@ -67,7 +67,8 @@ def test_2000_silent_paths(
         watch.wait_for(all_failed_and_open, 60, "an attempt on every path")
         assert fetch(f"{watch.base_url}/").status == 200, "the page is still served"
         assert most <= limit
-        assert set(outcomes(watch)) == {"fail"}
+        # Where this machine itself stood still, the daemon says so and blames nobody.
+        assert set(outcomes(watch)) <= {"fail", "inconclusive"}
         blamed = watch.samples("psapwatch_causes_total", {"check": "keepalive"})
         silent = watch.samples("psapwatch_causes_total", {"cause": "calls_blocked"})
         assert {name for name, count in blamed.items() if count} == set(silent)
