@@ -16,7 +16,7 @@ SEEDS = int(os.environ.get("PSAPWATCH_SCENARIO_SEEDS", "2"))
 
 
 @pytest.mark.seeds
-@pytest.mark.timeout(600 * SEEDS)
+@pytest.mark.timeout(1500 * SEEDS)
 def test_every_outage_is_told_as_it_must_be() -> None:
     """Exactly the expected alerts, in time, of the right cause, and as many pages as expected."""
     program = [sys.executable, "-c", "from psapwatch.cli.main import cli; cli()"]

@@ -241,10 +241,10 @@ def test_the_configuration_of_the_readme_is_accepted() -> None:
 def test_the_call_of_the_readme_is_placed(lab: Machine) -> None:
     """The command of the first page, and the messages that it shows, in their order."""
     [shown] = [block.text for block in blocks(ROOT / "README.md") if block.language == "console"]
-    command, expected = shown.removeprefix("$ ").split("\n", 1)
+    begun, command, expected = shown.removeprefix("$ ").split("\n", 2)
     unit = ("systemd-run", "--quiet", "--collect", "--unit=psap2", "--property=Type=notify")
-    lab.run(*unit, "psapwatch", "respond", "--listen", "127.0.0.1:5590")
-    done = lab.shell(command)
+    lab.run(*unit, *begun.removesuffix(" &").split())
+    done = lab.shell(command.removeprefix("$ "))
     lab.run("systemctl", "stop", "psap2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert messages(done.stdout) == messages(expected)
