@@ -106,7 +106,7 @@ def _calls(
     failed: int,
     *,
     options_repeated: bool = False,
-    failed_at: float = 2.0,
+    failed_at: float = 4.0,
 ) -> Tried:
     tried = Tried()
     for nth in range(repeated + at_once + failed):
@@ -127,11 +127,13 @@ def _calls(
         (_calls(4, 1, 0), False),
         (_calls(4, 1, 6, options_repeated=True), False),
         (_calls(4, 1, 6, failed_at=0.5), False),
+        (_calls(4, 1, 6, failed_at=2.5), False),
         (_calls(2, 6, 40), True),
         (_calls(4, 40, 6), False),
     ],
     ids=[
         *("limited", "by-flow", "none-fails", "all-packets", "the-end-of-a-block"),
+        "in-flight-at-its-end",
         *("a-tight-limit", "packet-by-packet"),
     ],
 )

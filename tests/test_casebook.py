@@ -434,7 +434,8 @@ def test_a_total_block_that_both_kinds_of_check_see_is_one_page() -> None:
         for check in scene.checks
     }
     opened = scene.book.review(standings, Pools(), now)
-    assert _said(opened) == [("open", "CallsBlocked", "firewall", "fw-east")]
+    told = [said for said in _said(opened) if said[0] == "open"]
+    assert told == [("open", "CallsBlocked", "firewall", "fw-east")]
 
 
 def test_a_failure_that_a_closed_incident_explained_is_not_told_anew() -> None:
@@ -555,10 +556,15 @@ def test_a_county_is_no_block_while_bad_luck_explains_it(others_fail: bool, fail
         scene.pools.take((east,), "call", f"x{nth}", scene.now, failed=is_lost)
     county = [key for key in scene.paths if _county(scene, key) == "c1"][:3]
     scene.block(*county)
-    up = Standing(State.UP, passes=3, last_pass_at=900.0, last_at=900.0)
+    before = Standing(State.UP, passes=3, last_pass_at=900.0, last_at=900.0)
+    since = replace(before, last_pass_at=scene.now + 0.5, last_at=scene.now + 0.5)
     standings = {
         (key, CALLS.name): {
-            "leg": replace(scene._standing(key), failures=failures) if key in county else up
+            "leg": replace(scene._standing(key), failures=failures)
+            if key in county
+            else before
+            if _county(scene, key) == "c1"
+            else since
         }
         for key in scene.paths
     }
@@ -674,3 +680,21 @@ def test_a_stale_failure_opens_no_second_incident_after_the_first_has_closed() -
         for of, legs in stale.items()
     }
     assert _said(scene.book.review(fresh, Pools(), scene.now)) == []
+
+
+def test_last_good_is_of_what_fails() -> None:
+    """OPTIONS that go on passing say nothing of when the last call got through."""
+    scene = Scene(checks=(OPTIONS, CALLS))
+    now = scene.now
+    silent = Standing(
+        State.DOWN, 2, 0, now - 9, now - 20, now - 3, last_failed=True, cause=scene.cause, why="x"
+    )
+    up = Standing(State.UP, passes=3, last_pass_at=now, last_at=now)
+    standings = {
+        (key, check.name): {"leg": silent if check is CALLS else up}
+        for key in scene.paths
+        for check in scene.checks
+    }
+    [opened, *_more] = scene.book.review(standings, Pools(), now)
+    assert opened.incident.last_pass_at == now - 20
+    assert opened.incident.last_pass_at < opened.incident.first_failure_at

@@ -87,9 +87,7 @@ def described(ground: Ground, incident: Incident, look: Look, tried: Tried) -> I
         if key in inside:
             by_kind.setdefault(kind, []).append(standing)
     legs = [leg for found in by_kind.values() for leg in found]
-    changed = replace(
-        incident, last_pass_at=max((leg.last_pass_at or 0.0 for leg in legs), default=0.0) or None
-    )
+    changed = replace(incident, last_pass_at=_last_good(by_kind) or incident.last_pass_at)
     newest = max((leg.last_at for leg in legs if leg.last_failed), default=look.now)
     span = (incident.first_failure_at, newest + CONTRAST_S)
     found = tried.about(incident.scope, incident.firewall, inside, *span)
@@ -99,6 +97,13 @@ def described(ground: Ground, incident: Incident, look: Look, tried: Tried) -> I
     changed = _named(changed, by_kind, found, outcomes, tried.echoes.said(incident.firewall))
     behind = {ground.paths[key].psap.id for key in inside}
     return replace(changed, summary=summary_of(changed, by_kind, len(behind)))
+
+
+def _last_good(by_kind: Mapping[str, Sequence[Standing]]) -> float:
+    """When what fails passed last, or anything where nothing fails now; 0 for never."""
+    failing = [found for found in by_kind.values() if any(leg.is_failing for leg in found)]
+    legs = (leg for found in failing or by_kind.values() for leg in found)
+    return max((leg.last_pass_at or 0.0 for leg in legs), default=0.0)
 
 
 def _named(

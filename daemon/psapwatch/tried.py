@@ -21,6 +21,9 @@ NEEDED: Final = 3
 REPEATED_NEEDED: Final = 2
 """Calls that got through when they were sent again, before others fail: under a tight limit few
 calls pass at all, and two cannot be the end of a block."""
+IN_FLIGHT_S: Final = 2.0
+"""An INVITE's second repetition leaves 1.5 s after it: calls that began so shortly before a block
+ended fail or get through as their repetitions fall, in any order."""
 LUCK_MAX: Final = 0.01
 """What chance does more often than that proves nothing."""
 _PLAIN: Final[tuple[Row, ...]] = ("call", "small_call")
@@ -142,16 +145,20 @@ def _is_limited(calls: Sequence[Result], options: Sequence[Result]) -> bool:
     """Whether calls lose single packets where OPTIONS lose none: what a limit on calls does.
 
     A call that got through when it was sent again had the same flow and content as before. Only
-    calls before the newest failure count: where a block ended, those in flight got through so too.
+    that began well before the newest failure count: where a block ended, those in flight did so.
     Packets that are lost one by one, calls' alone, let most calls pass at once; a limit most fail.
     """
-    ended = max((each.at for each in calls if each.outcome is Outcome.FAIL), default=0.0)
-    counted = [each for each in calls if each.at <= ended]
-    passed = [each for each in counted if each.outcome is not Outcome.FAIL]
+    failed = [each for each in calls if each.outcome is Outcome.FAIL]
+    ended = max((each.at for each in failed), default=0.0)
+    passed = [
+        each
+        for each in calls
+        if each.outcome is not Outcome.FAIL
+        and each.at <= (ended - IN_FLIGHT_S if each.is_repeated else ended)
+    ]
     repeated = sum(each.is_repeated for each in passed)
-    failed = len(counted) - len(passed)
-    is_limit = max(2 * repeated, failed) >= len(passed)
-    return repeated >= REPEATED_NEEDED and is_limit and _are_spared(options, counted)
+    is_limit = max(2 * repeated, len(failed)) >= len(passed)
+    return repeated >= REPEATED_NEEDED and is_limit and _are_spared(options, failed + passed)
 
 
 def _are_spared(options: Sequence[Result], calls: Sequence[Result]) -> bool:

@@ -370,6 +370,7 @@ def test_a_window_names_one_fault_domain(named: dict[str, Any], window: tuple[st
         ("sip:%64esk@psap1.example.gov", "sip:desk@psap1.example.gov", True),
         ("sip:psap1.example.gov", "sip:desk@psap1.example.gov", True),
         ("sip:reference@psap1.example.gov", "sip:desk@psap1.example.gov", False),
+        ("sip:ref.example.net;maddr=192.0.2.80", "sip:192.0.2.80", True),
         ("sip:psap1.example.gov:5062", "sip:psap1.example.gov", False),
         ("sip:reference.example.gov", "sip:psap1.example.gov", False),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 
 import pytest
@@ -105,3 +107,14 @@ def test_a_timer_is_never_early() -> None:
     run(main())
     assert len(late) == 199
     assert all(0 <= lateness < 1e-6 for lateness in late)
+
+
+def test_ctrl_c_ends_it() -> None:
+    """The loop is woken as from another thread; no traceback of ours comes instead."""
+
+    async def main() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main())

@@ -14,7 +14,9 @@ import click
 
 from psapwatch.cli.doors import Failed, loaded, store_to_change
 from psapwatch.config.build import GIVE_UP_AFTER_S
+from psapwatch.config.explain import did_you_mean
 from psapwatch.config.shape import OWN_RESPONDER, Config
+from psapwatch.config.words import sip_uri, transport_of
 from psapwatch.daemon import Daemon
 from psapwatch.endpoint import Check, Firewall, Identity, Path, Psap, Source, TransportName
 from psapwatch.evidence import Evidence
@@ -24,11 +26,12 @@ from psapwatch.probes.call import CallSettings
 from psapwatch.probes.options import OptionsSettings
 from psapwatch.probes.walk import WalkSettings
 from psapwatch.report import attempt_json, ladder, phase_summary, verdict_line
-from psapwatch.sip.uri import BadUri, parse_uri
+from psapwatch.sip.uri import parse_uri
 from psapwatch.store.redact import redacted
 from psapwatch.store.runner import Inline
 from psapwatch.store.store import Store
 from psapwatch.verdict import Outcome, Verdict
+from psapwatch.wording import clock
 from psapwatch.world import CallForbidden
 
 EXIT: Final = {
@@ -43,6 +46,9 @@ _SETTINGS: Final[dict[str, CallSettings | OptionsSettings | WalkSettings]] = {
     "walk": WalkSettings(),
     "walk-ip": WalkSettings(by="ttl"),
 }
+_SCHEMES: Final = ("sip", "sips", "tel", "urn")
+TOLD_FROM_S: Final = 2.0
+"""Who waits longer for a floor is told until when."""
 _LINGER_S: Final = 4.0
 """How long a command waits for its call to end before it leaves the rest to the ledger."""
 
@@ -119,10 +125,14 @@ async def one_attempt(
             try:
                 return await daemon.watch.probe(path, check)
             except CallForbidden as no:
-                permit = daemon.watch.permits.ask(path, daemon.world.clock.wall())
-                if not wait or not permit.wait_s:
-                    raise Failed(f"not called: {no}") from None
-                await asyncio.sleep(permit.wait_s + 0.01)
+                wall = daemon.world.clock.wall()
+                wait_s = daemon.watch.permits.ask(path, wall).wait_s
+                when = f", not before {clock(wall + wait_s)}" if wait_s else ""
+                if not wait or not wait_s:
+                    raise Failed(f"not called: {no}{when}") from None
+                if wait_s >= TOLD_FROM_S:
+                    click.echo(f"waiting: {no}{when}; Ctrl-C ends it", err=True)
+                await asyncio.sleep(wait_s + 0.01)
     finally:
         await daemon.watch.stop(_LINGER_S)
         await close_world(daemon.world)
@@ -133,11 +143,12 @@ async def _probe(
 ) -> tuple[Evidence, Verdict]:
     if file is not None:
         config = loaded(file)
-        path = next((each for each in config.all_paths if uri in (each.key, each.uri)), None)
+        path = _named(config, uri)
         if path is not None:
             return await _configured(config, path, kind)
-        if kind == "call":
-            raise Failed(f"{uri!r} is no path of {file}; calls go to configured paths only")
+        if kind == "call" or not _is_uri(uri):
+            near = did_you_mean(uri, [each.key for each in config.all_paths])
+            raise Failed(f"{file} has no path {uri!r}{near}; write PSAP/PATH, or its URI")
     path = _path(uri, transport)
     if kind == "call" and not _is_loopback(path.uri):
         raise Failed(
@@ -145,6 +156,18 @@ async def _probe(
         )
     config = _bare(path)
     return await one_attempt(config, Store(":memory:", Inline()), path, _check(kind))
+
+
+def _named(config: Config, name: str) -> Path | None:
+    """The path of this key or URI, or the only one of a PSAP."""
+    paths = [each for each in config.all_paths if name in (each.key, each.uri)]
+    paths = paths or [each for each in config.all_paths if name == each.psap.id]
+    return paths[0] if len({each.key for each in paths}) == 1 else None
+
+
+def _is_uri(text: str) -> bool:
+    """Whether it may be a URI or an address, and no name out of a configuration."""
+    return "/" not in text and any(sign in text for sign in ":.")
 
 
 async def _configured(config: Config, path: Path, kind: str) -> tuple[Evidence, Verdict]:
@@ -170,24 +193,29 @@ def _check(kind: str) -> Check:
 
 def _path(uri: str, transport: TransportName | None) -> Path:
     """A path to a bare URI, from the address that this machine would use."""
-    text = uri if ":" in uri and uri.partition(":")[0] in ("sip", "sips") else f"sip:{uri}"
+    text = uri if uri.partition(":")[0].lower() in _SCHEMES else f"sip:{uri}"
+    if "/" in uri:
+        raise click.BadParameter(
+            f"{uri!r}: a path of a configuration needs --config FILE", param_hint="URI"
+        )
     try:
-        where = parse_uri(text)
-    except BadUri as bad:
+        where = parse_uri(sip_uri(text))
+        chosen = transport or transport_of(text)
+    except ValueError as bad:
         raise click.BadParameter(f"{uri!r}: {bad}", param_hint="URI") from None
-    named = dict(where.params).get("transport")
-    chosen = transport or named or ("tls" if where.scheme == "sips" else "udp")
-    if chosen not in ("udp", "tcp", "tls"):
-        raise click.BadParameter(f"transport {chosen!r} is not udp, tcp or tls", param_hint="URI")
-    firewall = Firewall("none", (Source(source_towards(where.host)),))
+    if where.scheme.lower() == "sips" and chosen != "tls":
+        raise click.BadParameter(
+            "sips: goes over TLS alone (RFC 3261 26.2.2)", param_hint="--transport"
+        )
+    firewall = Firewall("none", (Source(source_towards(where.reaches)),))
     psap = Psap("probe", "", agreement=OWN_RESPONDER if _is_loopback(text) else None)
-    return Path(psap, "probe", "here", firewall, text, chosen)  # type: ignore[arg-type]  # checked
+    return Path(psap, "probe", "here", firewall, text, chosen)
 
 
 def _is_loopback(uri: str) -> bool:
-    host = parse_uri(uri).host.strip("[]")
+    """Whether a request to it stays on this machine, whatever else the URI says."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(parse_uri(uri).reaches).is_loopback
     except ValueError:
         return False
 

@@ -238,7 +238,7 @@ def _over(path: Path) -> Path:
 def matching_source(crossed: Firewall, uri: str) -> Source | None:
     """Return the source to use where the firewall's first is of the other address family."""
     try:
-        version = ip_address(parse_uri(uri).host).version
+        version = ip_address(parse_uri(uri).reaches).version
     except ValueError:
         return None  # a name: its addresses are known later
     usual = crossed.sources[0]

@@ -110,8 +110,8 @@ def _is_lab(psap: PsapModel) -> bool:
 def _place_of(text: str) -> tuple[str, str, int]:
     """User, host and port that a SIP URI leads to (RFC 3261 19.1.2; TLS has a port of its own)."""
     uri = parse_uri(text)
-    is_tls = uri.scheme == "sips" or (dict(uri.params).get("transport") or "").lower() == "tls"
-    return unquote(uri.user), uri.host.lower().rstrip("."), uri.port or (5061 if is_tls else 5060)
+    is_tls = uri.scheme == "sips" or (uri.param("transport") or "").lower() == "tls"
+    return unquote(uri.user), uri.reaches, uri.port or (5061 if is_tls else 5060)
 
 
 def _must_blocks(parts: Parts) -> Errors:

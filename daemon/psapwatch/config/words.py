@@ -136,8 +136,12 @@ def parse_moment(text: str) -> float:
     return moment.timestamp()
 
 
-def _sip_uri(text: str) -> str:
-    """Check a SIP or SIPS URI that something can be sent to (RFC 3261 19.1.1)."""
+def sip_uri(text: str) -> str:
+    """Check a SIP or SIPS URI that something can be sent to (RFC 3261 19.1.1).
+
+    Raises:
+        ValueError: says what is wrong and what is allowed.
+    """
     scheme = text.partition(":")[0].lower()
     if scheme in ("tel", "urn"):
         why = (
@@ -156,6 +160,8 @@ def _sip_uri(text: str) -> str:
         raise _wrong(f"{bad}; write sip:HOST or sips:HOST, such as {_EXAMPLE}") from None
     if uri.headers:
         raise _wrong("a URI to send to carries no ?headers (RFC 3261 19.1.1)")
+    if uri.port == 0:
+        raise _wrong("port 0 is nobody's; allowed are 1 to 65535")
     _check_host(uri)
     transport_of(text)
     return text
@@ -206,7 +212,7 @@ AttributeName = Annotated[str, AfterValidator(_attribute)]
 CivicElement = Annotated[str, AfterValidator(_civic_element)]
 CivicAddress = Annotated[dict[CivicElement, Text], AfterValidator(_civic_address)]
 Numeric = Annotated[str, AfterValidator(parse_address)]
-SipUri = Annotated[str, AfterValidator(_sip_uri)]
+SipUri = Annotated[str, AfterValidator(sip_uri)]
 Ports = Annotated[PortRange, _written(_ports, "LOW-HIGH, such as 20000-29999")]
 Turn = Annotated[tuple[int, int], _written(_turn, "I/N, such as 1/2")]
 Listen = Annotated[Address, _written(parse_listen, "HOST:PORT, such as 127.0.0.1:9911")]

@@ -111,7 +111,7 @@ class SipResolver:
             where = parse_uri(uri)
         except ValueError as error:
             return Resolved(uri, (), transport, error="other", detail=str(error)[:_DETAIL_MAX])
-        host = (where.param("maddr") or where.host).strip("[]").rstrip(".").lower()
+        host = where.reaches
         if not host:
             return Resolved(uri, (), transport, error="other", detail="a URI without a host")
         if _is_numeric(host):

@@ -225,7 +225,7 @@ def _not_kept(to: Address, octets: bytes) -> None:
 def _numeric(where: Uri, transport: TransportName) -> Address | None:
     """The address that a URI spells out, if it does."""
     try:
-        ip_address(where.host)
+        ip_address(where.reaches)
     except ValueError:
         return None
-    return Address(where.host, where.port or TRANSPORTS[transport].default_port)
+    return Address(where.reaches, where.port or TRANSPORTS[transport].default_port)

@@ -117,6 +117,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._ready.append(handle)
         return handle
 
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]  # Ctrl-C alone calls it
+
     def call_later(  # type: ignore[override]  # as above
         self,
         delay: float,

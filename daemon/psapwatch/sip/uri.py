@@ -75,6 +75,11 @@ class Uri:
         """Return a parameter's value (``""`` for a flag), or None where it is absent."""
         return _value_of(self.params, name)
 
+    @property
+    def reaches(self) -> str:
+        """The host that a request goes to: ``maddr`` overrides the other one (RFC 3261 19.1.1)."""
+        return (self.param("maddr") or self.host).strip("[]").rstrip(".").lower()
+
     def __str__(self) -> str:
         return self.text
 
