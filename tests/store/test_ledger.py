@@ -373,3 +373,20 @@ def test_the_answer_is_kept_while_the_call_is_open(database: Path) -> None:
 
     asyncio.run(scene())
     assert rows(database, "SELECT answer FROM calls") == [(b"",)]
+
+
+def test_a_killed_command_leaves_what_ends_its_call(database: Path) -> None:
+    """The 2xx is on disk at once: who finds the row sends BYE, and no CANCEL that ends nothing."""
+
+    async def scene() -> None:
+        async with opened(database) as command:
+            await command.open_call(call("c1"))
+            command.note_answer("c1", b"SIP/2.0 200 OK\r\n\r\n")
+            [(answer,)] = rows(database, "SELECT answer FROM calls")
+            assert answer == b"SIP/2.0 200 OK\r\n\r\n"
+            command.close_call("c1", "bye_sent", NOON + 2)
+            assert rows(database, "SELECT how FROM calls") == [("bye_sent",)]
+            command.charge("ma-quincy", NOON + 2)
+            assert len(rows(database, "SELECT psap FROM floor")) == 2
+
+    asyncio.run(scene())
