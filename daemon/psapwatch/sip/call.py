@@ -22,7 +22,6 @@ from psapwatch.sip.legs import Legs
 from psapwatch.sip.machine import (
     Output,
     Send,
-    answers,
     discarded,
     is_hard,
     is_loss,
@@ -160,8 +159,8 @@ class Call:
         """18.1.2: it counts as no response; but whoever rings or has answered is ended."""
         self._output.tell(discarded(response, self._invitation.request, now, source))
         for each in self._invitations:
-            if answers(response, each.request):
-                each.take(response, now)
+            each.take_discarded(response, now)
+        self._legs.take_discarded(response, now)
         self._settle(now)
 
     def malformed(self, octets: bytes, seen: Observation, now: float, source: Address) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from psapwatch.evidence import Kind
-from psapwatch.sip.machine import Output
+from psapwatch.sip.machine import Output, answers
 from psapwatch.sip.request import ack_failure, cancel
 from psapwatch.sip.transaction import T1, Act, ClientTransaction, Happened
 from psapwatch.sip.wire import Request, Response, serialize
@@ -97,6 +97,12 @@ class Invitation:
     def take(self, response: Response, now: float) -> None:
         """Take a response to the INVITE that does not say so itself: it was salvaged, or kept."""
         self._invite.receive(response, now, now)
+
+    def take_discarded(self, response: Response, now: float) -> None:
+        """Take a response that would be one to the INVITE or its CANCEL but for its Via."""
+        for transaction in (self._invite, self._cancel):
+            if transaction is not None and answers(response, transaction.request):
+                transaction.receive(response, now, now)
 
     def happened(self, now: float) -> list[Happened]:
         """Send what is to be sent, and hand over what happened to the INVITE."""

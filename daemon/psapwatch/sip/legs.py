@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from psapwatch.evidence import Kind
 from psapwatch.sip.digest import Digest
-from psapwatch.sip.machine import Output
+from psapwatch.sip.machine import Output, answers
 from psapwatch.sip.request import Caller, Dialog, credentials, dialog_of, in_dialog
 from psapwatch.sip.transaction import Act, ClientTransaction, Happened
 from psapwatch.sip.wire import Headers, Request, Response, serialize
@@ -125,6 +125,13 @@ class Legs:
                 self._drain(leg, bye, now)
                 return True
         return False
+
+    def take_discarded(self, response: Response, now: float) -> None:
+        """Take a response that would be one to a BYE but for its Via: the far side has heard it."""
+        for leg, bye in self._byes():
+            if answers(response, bye.request):
+                bye.receive(response, now, now)
+                self._drain(leg, bye, now)
 
     def send_again(self, now: float) -> None:
         """Repeat every BYE without an answer: the connection that it went over was lost."""
