@@ -20,6 +20,9 @@ NEAR_S: Final = 900.0
 CLOCKS_S: Final = 5.0
 """Two clocks agree as well as this: a change may be noted as later than what it caused."""
 QUOTED_MAX: Final = 3
+WINDOW_S_MAX: Final = 366 * 86_400.0
+"""What is muted longer is forgotten, or its end a slip of the pen."""
+TOO_LONG: Final = "the window lasts longer than 366 days; write a nearer end, and renew it then"
 
 
 @dataclass(frozen=True, slots=True)

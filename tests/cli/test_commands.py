@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -13,7 +15,15 @@ import yaml
 from click.testing import CliRunner, Result
 
 from config.configured import plain
+from psapwatch.announced import Window
 from psapwatch.cli.main import cli, main
+from psapwatch.net.clock import SystemClock
+from psapwatch.store.runner import Inline
+from psapwatch.store.store import Store
+
+
+def _days_from_now(days: int) -> str:
+    return datetime.fromtimestamp(SystemClock().wall() + days * 86_400, UTC).isoformat()
 
 
 @pytest.fixture
@@ -25,8 +35,8 @@ def config(tmp_path: Path) -> Path:
     written["maintenance"] = [
         {
             "firewall": next(iter(written["firewalls"])),
-            "from": "2020-01-01T00:00:00Z",
-            "until": "2099-01-01T00:00:00Z",
+            "from": _days_from_now(-1),
+            "until": _days_from_now(300),
             "why": "CHG-0",
         }
     ]
@@ -78,7 +88,7 @@ def test_a_planned_window_can_be_called_off(config: Path) -> None:
         *(config, "maintenance", "add", "--attribute", "county=Suffolk", "--why", "CHG-5"),
         *("--from", "2098-12-01T02:00:00-05:00", "--until", "2098-12-01T04:00:00-05:00"),
     )
-    [planned, _fixed] = json.loads(command(config, "maintenance", "list", "--json").output)
+    [_fixed, planned] = json.loads(command(config, "maintenance", "list", "--json").output)
     assert planned["state"] == "planned"
     assert command(config, "maintenance", "end", planned["id"]).exit_code == 0
     [left] = json.loads(command(config, "maintenance", "list", "--json").output)
@@ -100,6 +110,10 @@ WRONG = [
         64,
         "must be later than its begin",
     ),
+    (["--firewall", "a", "--for", "99999999d"], 64, "longer than 366 days"),
+    (["--firewall", "a", "--until", "2199-01-01T00:00:00Z"], 64, "longer than 366 days"),
+    (["--firewall", "a", "--from", "9999-12-31T23:59:59-12:00", "--for", "1h"], 64, "2199"),
+    (["--firewall", "a", "--from", "0001-01-01T00:00:00+14:00", "--for", "1h"], 64, "2000"),
     (["--firewall", "nowhere", "--for", "2h"], 1, "has no firewall 'nowhere'"),
     (["--psap", "nowhere", "--for", "2h"], 1, "has no psap 'nowhere'"),
     (["--path", "no/where", "--for", "2h"], 1, "has no path 'no/where'"),
@@ -124,6 +138,17 @@ def test_what_is_wrong_is_said_and_nothing_is_kept(
     assert ended.value.code == code
     assert says in " ".join(capsys.readouterr().err.split())
     assert not (config.parent / "psapwatch.db").exists()
+
+
+def test_an_absurd_window_of_an_older_version_is_listed(config: Path) -> None:
+    """It was kept before there was a longest one: it can be seen, and ended."""
+    endless = Window("firewall", "fw-east", 0.0, 1e13, "CHG-9", "5f2c09ab", "ann")
+    store = Store(config.with_name("psapwatch.db"), Inline())
+    store.decisions.add_window(endless, 0.0)
+    asyncio.run(store.close())
+    shown = command(config, "maintenance", "list")
+    assert (shown.exit_code, "5f2c09ab" in shown.output) == (0, True)
+    assert command(config, "maintenance", "end", "5f2c09ab").exit_code == 0
 
 
 def test_a_baseline_of_nothing_is_said_to_be_nothing(config: Path) -> None:

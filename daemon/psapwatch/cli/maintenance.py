@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from psapwatch.announced import Window
+from psapwatch.announced import TOO_LONG, WINDOW_S_MAX, Window
 from psapwatch.cli.doors import BY, CONFIG, WHY, Failed, loaded, store_to_change, store_to_read, who
 from psapwatch.config.explain import did_you_mean
 from psapwatch.config.shape import Config
@@ -201,6 +201,8 @@ def _span(
         raise click.UsageError("say when it ends: --until TIME or --for DURATION")
     begin = wall if from_at is None else from_at
     end = until_at if until_at is not None else begin + (for_s or 0.0)
+    if end - begin > WINDOW_S_MAX:
+        raise click.UsageError(TOO_LONG)
     if end <= max(begin, wall):
         what = "is over already" if end <= wall else "must be later than its begin"
         raise click.UsageError(f"the window ends at {_time(end)}: that {what}")
@@ -233,4 +235,7 @@ def _state(window: Window, wall: float) -> str:
 
 
 def _time(wall: float) -> str:
-    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    try:
+        return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):  # kept by a version that had no longest window
+        return "beyond all dates"

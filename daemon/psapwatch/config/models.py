@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from psapwatch.announced import TOO_LONG, WINDOW_S_MAX
 from psapwatch.config.words import (
     AttributeName,
     CivicAddress,
@@ -292,8 +293,15 @@ class WindowModel(Strict):
         None, description="all that has it may be down: {county: Suffolk}"
     )
     from_: Moment = Field(alias="from", description="begin, with zone")
-    until: Moment = Field(description="end, with zone")
+    until: Moment = Field(description="end, with zone; at most 366 days after its begin")
     why: Text = Field(description="change number or reason")
+
+    @field_validator("until")
+    @classmethod
+    def _ends_in_time(cls, until: float, info: ValidationInfo) -> float:
+        if until - info.data.get("from_", until) > WINDOW_S_MAX:
+            raise ValueError(TOO_LONG)
+        return until
 
 
 class FileModel(Strict):

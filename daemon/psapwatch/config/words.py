@@ -17,6 +17,8 @@ from psapwatch.sip.uri import BadUri, Uri, parse_uri
 PORT_MAX: Final = 65_535
 DNS_PORT: Final = 53
 TEXT_CHARACTERS_MAX: Final = 500
+YEARS: Final = range(2000, 2200)
+"""Of a written time: what is outside is a slip of the pen, and may have no date in another zone."""
 RESERVED_SCOPES: Final = frozenset(
     {"firewall", "psap", "path", "vantage", "family", "transport", "source", "check"}
 )
@@ -125,7 +127,7 @@ def parse_moment(text: str) -> float:
     """Return the Unix seconds of a written time.
 
     Raises:
-        ValueError: it is none, or has no zone.
+        ValueError: it is none, has no zone, or is not of these centuries.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -133,6 +135,8 @@ def parse_moment(text: str) -> float:
         raise _wrong(f"{text[:40]!r} is no time; write it as 2026-12-01T02:00:00-05:00") from None
     if moment.tzinfo is None:
         raise _wrong(f"{text} has no zone; write {text}Z for UTC, or its offset as in {text}-05:00")
+    if moment.year not in YEARS:
+        raise _wrong(f"{text} is not between the years {YEARS[0]} and {YEARS[-1]}")
     return moment.timestamp()
 
 
