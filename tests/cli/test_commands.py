@@ -151,6 +151,25 @@ def test_an_absurd_window_of_an_older_version_is_listed(config: Path) -> None:
     assert command(config, "maintenance", "end", "5f2c09ab").exit_code == 0
 
 
+def test_what_stays_stopped_is_said(config: Path) -> None:
+    """Each stop is lifted by itself: the general one leaves that of a PSAP, and the reverse."""
+    command(config, "calls", "stop", "--psap", "ma-boston", "--why", "asked", "--by", "ann")
+    command(config, "calls", "stop", "--why", "storm", "--by", "bob")
+    lifted = command(config, "calls", "resume", "--why", "over")
+    said, *left = lifted.output.splitlines()
+    assert said == "the stop of all test calls is lifted"
+    [one] = left
+    assert one.startswith(
+        "ma-boston is still stopped, by ann: asked (psapwatch calls resume --psap"
+    )
+    again = command(config, "calls", "resume", "--why", "over")
+    assert (again.exit_code, "ma-boston is still stopped" in again.output) == (1, True)
+    command(config, "calls", "stop", "--why", "storm", "--by", "bob")
+    of_one = command(config, "calls", "resume", "--psap", "ma-boston", "--why", "over").output
+    assert "every PSAP is still stopped, by bob: storm" in of_one
+    assert "still" not in command(config, "calls", "resume", "--why", "over").output
+
+
 def test_a_baseline_of_nothing_is_said_to_be_nothing(config: Path) -> None:
     """No answer yet: shown as such, and nothing to accept; a path that is none is named."""
     refused = command(config, "baseline", "accept", "ma-boston/nowhere")
