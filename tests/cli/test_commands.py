@@ -95,6 +95,20 @@ def test_a_planned_window_can_be_called_off(config: Path) -> None:
     assert left["why"] == "CHG-0"
 
 
+def _ended(
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *words: str,
+) -> tuple[int, str]:
+    """Run a command as the shell does: exit code, and what it said of a mistake."""
+    monkeypatch.setattr("sys.argv", ["psapwatch", *words, "--config", str(config)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, " ".join(capsys.readouterr().err.split())
+
+
 WRONG = [
     (["--for", "2h"], 64, "exactly one of"),
     (["--firewall", "a", "--psap", "b", "--for", "2h"], 64, "exactly one of"),
@@ -131,13 +145,35 @@ def test_what_is_wrong_is_said_and_nothing_is_kept(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Usage errors exit 64; a name that the configuration does not have exits 1."""
-    arguments = ["maintenance", "add", *words, "--why", "CHG-1", "--config", str(config)]
-    monkeypatch.setattr("sys.argv", ["psapwatch", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == code
-    assert says in " ".join(capsys.readouterr().err.split())
+    code_of, said = _ended(config, monkeypatch, capsys, "maintenance", "add", *words, "--why", "x")
+    assert (code_of, says in said) == (code, True), said
     assert not (config.parent / "psapwatch.db").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("calls", "stop", "--why", ""),
+        ("calls", "stop", "--why", "storm", "--by", " "),
+        ("calls", "resume", "--why", "\t"),
+        ("calls", "commission", "--psap", "ma-boston", "--with", ""),
+        ("maintenance", "add", "--psap", "ma-boston", "--for", "2h", "--why", "  "),
+        ("maintenance", "end", "5f2c09ab", "--by", ""),
+        ("incidents", "ack", "i-1", "--by", ""),
+        ("baseline", "accept", "ma-boston/fw-east", "--by", " "),
+    ],
+    ids=" ".join,
+)
+def test_what_is_kept_for_ever_says_something(
+    config: Path,
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A reason or a name of nothing is a slip, mostly of a script's variable: nothing is done."""
+    code, said = _ended(config, monkeypatch, capsys, *words)
+    assert (code, "must not be empty" in said) == (64, True), said
+    assert not config.with_name("psapwatch.db").exists()
 
 
 def test_an_absurd_window_of_an_older_version_is_listed(config: Path) -> None:

@@ -9,7 +9,7 @@ import click
 
 from psapwatch.baseline import Answerer, Baseline, to_json
 from psapwatch.case import Case
-from psapwatch.cli.doors import BY, CONFIG, WHY, Failed, loaded, store_to_change, who
+from psapwatch.cli.doors import BY, CONFIG, TEXT, WHY, Failed, loaded, store_to_change, who
 from psapwatch.cli.probe import one_attempt, show
 from psapwatch.config.shape import Config
 from psapwatch.endpoint import Path
@@ -101,7 +101,12 @@ def resume(file: str, psap: str | None, why: str, by: str | None) -> None:
 @CONFIG
 @click.option("--psap", required=True, metavar="ID", help="The PSAP to commission.")
 @click.option(
-    "--with", "supervisor", required=True, metavar="NAME", help="Who watches at the PSAP."
+    "--with",
+    "supervisor",
+    type=TEXT,
+    required=True,
+    metavar="NAME",
+    help="Who watches at the PSAP.",
 )
 @BY
 def commission(file: str, psap: str, supervisor: str, by: str | None) -> None:

@@ -4,19 +4,43 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import click
 
 from psapwatch.config.errors import BadConfig
 from psapwatch.config.load import load
 from psapwatch.config.shape import Config
+from psapwatch.config.words import parse_text
 from psapwatch.store.opening import Unusable
 from psapwatch.store.runner import Inline
 from psapwatch.store.store import Store, reading
 
 DEFAULT_CONFIG = "/etc/psapwatch/psapwatch.yml"
 
+Parsed = TypeVar("Parsed")
+
+
+class Written(click.ParamType[Parsed]):
+    """A value that people write as text; a usage error says how it is written."""
+
+    def __init__(self, name: str, read: Callable[[str], Parsed]) -> None:
+        self.name, self._read = name, read
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Parsed:
+        """Read it, or end the command."""
+        try:
+            return self._read(str(value))
+        except ValueError as wrong:
+            self.fail(str(wrong), param, ctx)
+
+
+TEXT: Final = Written("TEXT", parse_text)
+"""What is kept for ever says something: the rule of the configuration's texts."""
 CONFIG = click.option(
     "--config",
     "file",
@@ -26,8 +50,12 @@ CONFIG = click.option(
     metavar="FILE",
     help="The configuration; - reads standard input.",
 )
-BY = click.option("--by", metavar="NAME", help="Who says so; your login name by default.")
-WHY = click.option("--why", required=True, metavar="TEXT", help="Kept with the change, for ever.")
+BY = click.option(
+    "--by", type=TEXT, metavar="NAME", help="Who says so; your login name by default."
+)
+WHY = click.option(
+    "--why", type=TEXT, required=True, metavar="TEXT", help="Kept with the change, for ever."
+)
 
 
 class Failed(click.ClickException):

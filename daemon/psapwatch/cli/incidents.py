@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from psapwatch.cli.doors import CONFIG, Failed, loaded, store_to_change, store_to_read
+from psapwatch.cli.doors import CONFIG, TEXT, Failed, loaded, store_to_change, store_to_read
 from psapwatch.config.shape import Config
 from psapwatch.endpoint import Psap
 from psapwatch.incident import Incident, to_json
@@ -107,7 +107,7 @@ def show(incident_id: str, file: str, form: str, zone: str) -> None:
 @incidents.command()
 @click.argument("incident_id", metavar="ID")
 @CONFIG
-@click.option("--by", required=True, metavar="NAME", help="Who has seen it.")
+@click.option("--by", type=TEXT, required=True, metavar="NAME", help="Who has seen it.")
 def ack(incident_id: str, file: str, by: str) -> None:
     """Acknowledge an incident: say who works on it.
 

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import click
 from rich.console import Console
 from rich.table import Column, Table
 
 from psapwatch.announced import TOO_LONG, WINDOW_S_MAX, Window
-from psapwatch.cli.doors import BY, CONFIG, WHY, Failed, loaded, store_to_change, store_to_read, who
+from psapwatch.cli.doors import (
+    BY,
+    CONFIG,
+    WHY,
+    Failed,
+    Written,
+    loaded,
+    store_to_change,
+    store_to_read,
+    who,
+)
 from psapwatch.config.explain import did_you_mean
 from psapwatch.config.shape import Config
 from psapwatch.config.words import parse_moment
@@ -23,22 +33,6 @@ from psapwatch.net.clock import SystemClock
 from psapwatch.net.system import SystemEntropy
 
 ID_OCTETS: Final = 4
-
-
-class Written(click.ParamType[float]):
-    """A value that people write as text; a usage error says how it is written."""
-
-    def __init__(self, name: str, read: Callable[[str], float]) -> None:
-        self.name, self._read = name, read
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Read it, or end the command."""
-        try:
-            return self._read(str(value))
-        except ValueError as wrong:
-            self.fail(str(wrong), param, ctx)
 
 
 MOMENT: Final = Written("TIME", parse_moment)

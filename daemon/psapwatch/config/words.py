@@ -40,7 +40,12 @@ def _wrong(message: str) -> ValueError:
     return ValueError(message)
 
 
-def _text(text: str) -> str:
+def parse_text(text: str) -> str:
+    """Return one line of text as it is.
+
+    Raises:
+        ValueError: it is empty, too long, or more than one line of printable text.
+    """
     if not text.strip():
         raise _wrong("must not be empty")
     if len(text) > TEXT_CHARACTERS_MAX:
@@ -204,7 +209,7 @@ def _written(read: Callable[[str], Any], what: str) -> PlainValidator:
     return PlainValidator(from_text, json_schema_input_type=str)
 
 
-Text = Annotated[str, AfterValidator(_text)]
+Text = Annotated[str, AfterValidator(parse_text)]
 Id = Annotated[str, AfterValidator(_identifier)]
 AttributeName = Annotated[str, AfterValidator(_attribute)]
 CivicElement = Annotated[str, AfterValidator(_civic_element)]
