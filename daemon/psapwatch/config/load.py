@@ -7,6 +7,7 @@ earlier ones found good, so that one pass names as much as possible; only the lo
 
 from __future__ import annotations
 
+import errno
 import glob
 import sys
 from collections.abc import Callable
@@ -70,6 +71,8 @@ def load_octets(octets: bytes, file: str) -> Config:
 
 def _read(file: str) -> bytes:
     if file == STANDARD_INPUT:
+        if sys.stdin is None:  # as Python says that it was closed
+            raise OSError(errno.EBADF, "standard input is closed")
         return sys.stdin.buffer.read(FILE_OCTETS_MAX + 1)
     with Path(file).open("rb") as opened:
         return opened.read(FILE_OCTETS_MAX + 1)
