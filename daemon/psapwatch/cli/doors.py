@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from rich.console import Console
 
 from psapwatch.config.errors import BadConfig
 from psapwatch.config.load import load
@@ -19,7 +20,8 @@ from psapwatch.store.runner import Inline
 from psapwatch.store.store import Store, reading
 
 DEFAULT_CONFIG = "/etc/psapwatch/psapwatch.yml"
-
+UNCUT_COLUMNS: Final = 10_000
+"""Wider than any row; a table takes no more of it than it needs."""
 Parsed = TypeVar("Parsed")
 
 
@@ -62,6 +64,12 @@ class Failed(click.ClickException):
     """A command that cannot do what it was asked, in one line that says what and where."""
 
     exit_code = 1
+
+
+def console() -> Console:
+    """Return standard output for tables: as wide as the terminal, and uncut in a pipe or a file."""
+    found = Console()
+    return found if found.is_terminal else Console(width=UNCUT_COLUMNS)
 
 
 def loaded(file: str) -> Config:

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import Final, TextIO
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from psapwatch.case import from_json
 from psapwatch.causes import MEANINGS, NAMED_FROM, told_apart
-from psapwatch.cli.doors import Failed
+from psapwatch.cli.doors import Failed, console
 from psapwatch.diagnosis import diagnose
 from psapwatch.report import case_lines
 from psapwatch.verdict import Cause
@@ -42,7 +41,7 @@ def explain(cause: str | None, file: TextIO | None) -> None:
         table = Table("cause", "what was seen", "named from")
         for each, row in MEANINGS.items():
             table.add_row(each.value, row.seen, row.by)
-        Console().print(table)
+        console().print(table)
         return
     for line in _about(Cause(cause)):
         click.echo(line)

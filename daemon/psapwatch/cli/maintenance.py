@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from psapwatch.announced import TOO_LONG, WINDOW_S_MAX, Window
@@ -20,6 +19,7 @@ from psapwatch.cli.doors import (
     WHY,
     Failed,
     Written,
+    console,
     loaded,
     store_to_change,
     store_to_read,
@@ -172,7 +172,7 @@ def list_(file: str, everything: bool, as_json: bool) -> None:
             each.id or "-", _state(each, wall), f"{each.scope} {each.member}",
             _time(each.from_at), _time(each.until_at), each.why, each.by or "config",
         )  # fmt: skip
-    Console().print(table if shown else "no maintenance is announced")
+    console().print(table if shown else "no maintenance is announced")
 
 
 def _named(given: dict[str, str | None]) -> Named:
