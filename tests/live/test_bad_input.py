@@ -146,7 +146,7 @@ def test_stores(scrapyard: Path) -> None:
         "no-folder.db": "folder.db: its folder does not exist",
         "folder": "is a directory",
     }
-    unread = {"no-folder.db": "there is no store", "folder": "there is no store"}
+    unread = {"no-folder.db": "there is no store"}
     rows = [
         Refusal(f"{command} --config store-{store}.yml", 1, words)
         for store, said in bad.items()
@@ -189,7 +189,7 @@ def test_commands(scrapyard: Path, taken: int) -> None:
             1,
             "second.key is not the key of the certificate in first.crt",
         ),
-        Refusal("explain nonsense", USAGE, "'nonsense' is not one of"),
+        Refusal("explain nonsense", USAGE, "'nonsense' is no cause"),
         Refusal("replay nonsense", 1, "nonsense is neither a scenario"),
     ]
     assert_refused(rows, scrapyard)

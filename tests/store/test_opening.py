@@ -157,7 +157,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("opens", [open_reading, open_writing])
 def test_a_folder_is_no_store(opens: Callable[[Path], sqlite3.Connection], tmp_path: Path) -> None:
     """A path that is a folder is refused as what it is, also where it is only to be read."""
-    with pytest.raises(Unusable, match="is a directory; name a file in it as store.path"):
+    with pytest.raises(Unusable, match="is a directory; name a file in it"):
         opens(tmp_path)
 
 
