@@ -20,6 +20,7 @@ from psapwatch.store.decisions import Commission, Stop
 from psapwatch.store.ledger import EVERYWHERE
 from psapwatch.store.store import Store
 
+NO_GENERAL_STOP = "there is no stop of all test calls to lift"
 PSAP = click.option("--psap", metavar="ID", help="This PSAP alone; by default all at once.")
 
 
@@ -94,7 +95,7 @@ def resume(file: str, psap: str | None, why: str, by: str | None) -> None:
         if psap is None or stop.psap == EVERYWHERE:
             click.echo(_stays(stop), err=not was)
     if not was:
-        raise Failed(f"test calls to {psap or 'every PSAP'} were not stopped")
+        raise Failed(f"test calls to {psap} were not stopped" if psap else NO_GENERAL_STOP)
 
 
 @calls.command()
@@ -168,7 +169,7 @@ def _stays(stop: Stop) -> str:
     which = f" --psap {stop.psap}" if stop.psap else ""
     return (
         f"{stop.psap or 'every PSAP'} is still stopped, by {printable(stop.by)}: "
-        f"{printable(stop.why)} (psapwatch calls resume{which} lifts that)"
+        f"{printable(stop.why)} (psapwatch calls resume{which} --why TEXT lifts that)"
     )
 
 
