@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import logging  # noqa: TID251 - what libraries log through is the subject here
@@ -152,3 +153,24 @@ def test_what_libraries_log_takes_the_same_way() -> None:
     (line,) = logged(stream)
     assert (line["logger"], line["level"]) == ("aiohttp.server", "error")
     assert line["event"] == "Error handling request\\n"
+
+
+class Full(io.StringIO):
+    """A stream on a full disk."""
+
+    def write(self, _text: str) -> int:
+        """Refuse."""
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self) -> None:
+        """Refuse as well."""
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_monitor_outlives_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that cannot be written is lost, and nothing else; a closed stream takes none."""
+    set_up(lambda: WALL, stream=Full())
+    structlog.get_logger().warning("started")
+    monkeypatch.setattr("sys.stderr", None)
+    set_up(lambda: WALL)
+    structlog.get_logger().warning("started")

@@ -20,6 +20,9 @@ NEAR_S: Final = 900.0
 CLOCKS_S: Final = 5.0
 """Two clocks agree as well as this: a change may be noted as later than what it caused."""
 QUOTED_MAX: Final = 3
+WINDOW_S_MAX: Final = 36_525 * 86_400.0
+"""What is to be muted for longer is a slip of the pen, and may end beyond all dates."""
+TOO_LONG: Final = "the window lasts longer than a hundred years; write a nearer end"
 
 
 @dataclass(frozen=True, slots=True)

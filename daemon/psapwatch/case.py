@@ -92,9 +92,11 @@ def from_json(plain: Mapping[str, Any]) -> Case:
             tuple(plain["alternates"]),
             {_ROWS[row]: evidences.from_json(each) for row, each in plain["battery"].items()},
         )
-    except (KeyError, TypeError, AttributeError) as wrong:
-        message = f"not a case: {wrong}"
+    except KeyError as missing:
+        message = f"a case without {missing}"
         raise ValueError(message) from None
+    except (TypeError, AttributeError):
+        raise ValueError("a case in which something else stands where an object belongs") from None
 
 
 def _is_cancelled(seen: Observation, before: Observation | None) -> bool:

@@ -149,7 +149,7 @@ def from_json(plain: Mapping[str, Any]) -> Evidence:
     """Read evidence of any released version.
 
     Raises:
-        ValueError: the version is newer than this program, or a field is missing.
+        ValueError: the version is newer than this program, or a field is missing or damaged.
     """
     if plain.get("v") != EVIDENCE_VERSION:
         message = f"evidence version {plain.get('v')!r}: this program reads {EVIDENCE_VERSION}"
@@ -168,6 +168,8 @@ def from_json(plain: Mapping[str, Any]) -> Evidence:
     except KeyError as missing:
         message = f"evidence without {missing}"
         raise ValueError(message) from None
+    except (TypeError, ValueError):
+        raise ValueError("evidence with an observation or a packet that is none") from None
 
 
 _SCALARS: Final = (

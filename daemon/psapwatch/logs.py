@@ -11,9 +11,9 @@ import json
 import logging  # noqa: TID251 - the one place where the standard library's records come in
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO, cast, final
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -51,7 +51,7 @@ def set_up(
         stream: where lines go.
         level: the least level that is shown.
     """
-    to = stream or sys.stderr
+    to = _Lossy(stream or sys.stderr)
     shape: Form = form or ("console" if to.isatty() else "json")
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -68,7 +68,7 @@ def set_up(
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=to),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", to)),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -85,6 +85,30 @@ def of_attempt(path: Path, check: Check, attempt_id: str) -> AbstractContextMana
         firewall=path.firewall.id,
         check=check.name,
     )
+
+
+@final
+class _Lossy:
+    """A stream whose troubles are not the daemon's: what cannot be written to it is lost.
+
+    A monitor outlives its log, from the first line on. Python has None for a closed stream.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def write(self, text: str) -> None:
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.write(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.flush()
 
 
 def bounded(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

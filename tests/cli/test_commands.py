@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -13,7 +15,15 @@ import yaml
 from click.testing import CliRunner, Result
 
 from config.configured import plain
+from psapwatch.announced import Window
 from psapwatch.cli.main import cli, main
+from psapwatch.net.clock import SystemClock
+from psapwatch.store.runner import Inline
+from psapwatch.store.store import Store
+
+
+def _days_from_now(days: int) -> str:
+    return datetime.fromtimestamp(SystemClock().wall() + days * 86_400, UTC).isoformat()
 
 
 @pytest.fixture
@@ -25,8 +35,8 @@ def config(tmp_path: Path) -> Path:
     written["maintenance"] = [
         {
             "firewall": next(iter(written["firewalls"])),
-            "from": "2020-01-01T00:00:00Z",
-            "until": "2099-01-01T00:00:00Z",
+            "from": _days_from_now(-1),
+            "until": _days_from_now(300),
             "why": "CHG-0",
         }
     ]
@@ -78,11 +88,25 @@ def test_a_planned_window_can_be_called_off(config: Path) -> None:
         *(config, "maintenance", "add", "--attribute", "county=Suffolk", "--why", "CHG-5"),
         *("--from", "2098-12-01T02:00:00-05:00", "--until", "2098-12-01T04:00:00-05:00"),
     )
-    [planned, _fixed] = json.loads(command(config, "maintenance", "list", "--json").output)
+    [_fixed, planned] = json.loads(command(config, "maintenance", "list", "--json").output)
     assert planned["state"] == "planned"
     assert command(config, "maintenance", "end", planned["id"]).exit_code == 0
     [left] = json.loads(command(config, "maintenance", "list", "--json").output)
     assert left["why"] == "CHG-0"
+
+
+def _ended(
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *words: str,
+) -> tuple[int, str]:
+    """Run a command as the shell does: exit code, and what it said of a mistake."""
+    monkeypatch.setattr("sys.argv", ["psapwatch", *words, "--config", str(config)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, " ".join(capsys.readouterr().err.split())
 
 
 WRONG = [
@@ -100,6 +124,10 @@ WRONG = [
         64,
         "must be later than its begin",
     ),
+    (["--firewall", "a", "--for", "99999999d"], 64, "longer than a hundred years"),
+    (["--firewall", "a", "--until", "2199-01-01T00:00:00Z"], 64, "longer than a hundred years"),
+    (["--firewall", "a", "--from", "9999-12-31T23:59:59-12:00", "--for", "1h"], 64, "9998"),
+    (["--firewall", "a", "--from", "0001-01-01T00:00:00+14:00", "--for", "1h"], 64, "1970"),
     (["--firewall", "nowhere", "--for", "2h"], 1, "has no firewall 'nowhere'"),
     (["--psap", "nowhere", "--for", "2h"], 1, "has no psap 'nowhere'"),
     (["--path", "no/where", "--for", "2h"], 1, "has no path 'no/where'"),
@@ -117,13 +145,65 @@ def test_what_is_wrong_is_said_and_nothing_is_kept(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Usage errors exit 64; a name that the configuration does not have exits 1."""
-    arguments = ["maintenance", "add", *words, "--why", "CHG-1", "--config", str(config)]
-    monkeypatch.setattr("sys.argv", ["psapwatch", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == code
-    assert says in " ".join(capsys.readouterr().err.split())
+    code_of, said = _ended(config, monkeypatch, capsys, "maintenance", "add", *words, "--why", "x")
+    assert (code_of, says in said) == (code, True), said
     assert not (config.parent / "psapwatch.db").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("calls", "stop", "--why", ""),
+        ("calls", "stop", "--why", "storm", "--by", " "),
+        ("calls", "resume", "--why", "\t"),
+        ("calls", "commission", "--psap", "ma-boston", "--with", ""),
+        ("maintenance", "add", "--psap", "ma-boston", "--for", "2h", "--why", "  "),
+        ("maintenance", "end", "5f2c09ab", "--by", ""),
+        ("incidents", "ack", "i-1", "--by", ""),
+        ("baseline", "accept", "ma-boston/fw-east", "--by", " "),
+    ],
+    ids=" ".join,
+)
+def test_what_is_kept_for_ever_says_something(
+    config: Path,
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A reason or a name of nothing is a slip, mostly of a script's variable: nothing is done."""
+    code, said = _ended(config, monkeypatch, capsys, *words)
+    assert (code, "must not be empty" in said) == (64, True), said
+    assert not config.with_name("psapwatch.db").exists()
+
+
+def test_an_absurd_window_of_an_older_version_is_listed(config: Path) -> None:
+    """It was kept before there was a longest one: it can be seen, and ended."""
+    endless = Window("firewall", "fw-east", 0.0, 1e13, "CHG-9", "5f2c09ab", "ann")
+    store = Store(config.with_name("psapwatch.db"), Inline())
+    store.decisions.add_window(endless, 0.0)
+    asyncio.run(store.close())
+    shown = command(config, "maintenance", "list")
+    assert (shown.exit_code, "5f2c09ab" in shown.output) == (0, True)
+    assert command(config, "maintenance", "end", "5f2c09ab").exit_code == 0
+
+
+def test_what_stays_stopped_is_said(config: Path) -> None:
+    """Each stop is lifted by itself: the general one leaves that of a PSAP, and the reverse."""
+    command(config, "calls", "stop", "--psap", "ma-boston", "--why", "asked", "--by", "ann")
+    command(config, "calls", "stop", "--why", "storm", "--by", "bob")
+    lifted = command(config, "calls", "resume", "--why", "over")
+    said, *left = lifted.output.splitlines()
+    assert said == "the stop of all test calls is lifted"
+    [one] = left
+    assert one.startswith(
+        "ma-boston is still stopped, by ann: asked (psapwatch calls resume --psap"
+    )
+    again = command(config, "calls", "resume", "--why", "over")
+    assert (again.exit_code, "ma-boston is still stopped" in again.output) == (1, True)
+    command(config, "calls", "stop", "--why", "storm", "--by", "bob")
+    of_one = command(config, "calls", "resume", "--psap", "ma-boston", "--why", "over").output
+    assert "every PSAP is still stopped, by bob: storm" in of_one
+    assert "still" not in command(config, "calls", "resume", "--why", "over").output
 
 
 def test_a_baseline_of_nothing_is_said_to_be_nothing(config: Path) -> None:

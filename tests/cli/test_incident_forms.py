@@ -98,7 +98,10 @@ def test_an_unknown_incident_is_named(config: Path) -> None:
 
 
 def test_the_list_shows_whole_ids(config: Path) -> None:
-    """On a narrow terminal other columns give way: the id is what `show` asks for."""
+    """On a narrow terminal other columns give way: the id is what `show` asks for.
+
+    A pipe is as wide as it takes.
+    """
     database = config.parent / "psapwatch.db"
 
     async def add() -> None:
@@ -107,10 +110,11 @@ def test_the_list_shows_whole_ids(config: Path) -> None:
         await store.close()
 
     asyncio.run(add())
-    done = CliRunner().invoke(
-        cli, ["incidents", "list", "--config", str(config)], env={"COLUMNS": "60"}
-    )
-    assert "5f0c2a9be1d3" in done.output
+    listing = ["incidents", "list", "--config", str(config)]
+    narrow = CliRunner().invoke(cli, listing, env={"COLUMNS": "60", "FORCE_COLOR": "1"}).output
+    assert ("5f0c2a9be1d3" in narrow, "CallsBlocked" in narrow) == (True, False)
+    piped = CliRunner().invoke(cli, listing, env={"COLUMNS": "60"}).output
+    assert {"5f0c2a9be1d3", incident().alertname, incident().cause.value} <= set(piped.split())
 
 
 def test_the_case_is_shown_and_judged_again(config: Path) -> None:

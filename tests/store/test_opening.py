@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -146,17 +147,18 @@ def test_what_is_no_store_is_refused(database: Path, octets: bytes | None, words
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     """A store in a folder that does not exist says so, and no folder is made."""
-    with pytest.raises(Unusable, match=r"psapwatch.db: its folder does not exist"):
+    with pytest.raises(Unusable, match=r"psapwatch.db: its folder .* exist; make it, or set"):
         Store(tmp_path / "nowhere" / "psapwatch.db", Inline())
     with pytest.raises(Unusable, match="there is no store; `psapwatch run` makes one"):
         reading(tmp_path / "psapwatch.db")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_no_store(tmp_path: Path) -> None:
-    """A path that is a folder is refused in the system's own words."""
-    with pytest.raises(Unusable, match="is a directory"):
-        Store(tmp_path, Inline())
+@pytest.mark.parametrize("opens", [open_reading, open_writing])
+def test_a_folder_is_no_store(opens: Callable[[Path], sqlite3.Connection], tmp_path: Path) -> None:
+    """A path that is a folder is refused as what it is, also where it is only to be read."""
+    with pytest.raises(Unusable, match="is a directory; name a file in it"):
+        opens(tmp_path)
 
 
 def test_a_locked_store_is_refused_in_the_end(

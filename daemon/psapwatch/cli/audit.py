@@ -9,10 +9,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from psapwatch.cli.doors import CONFIG, loaded, store_to_read
+from psapwatch.cli.doors import CONFIG, console, loaded, store_to_read
 from psapwatch.remote_text import printable
 from psapwatch.store.decisions import Audited
 
@@ -44,4 +43,4 @@ def audit(file: str, limit: int, as_json: bool) -> None:
     for each in found:
         when = datetime.fromtimestamp(each.at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         table.add_row(when, printable(each.who), printable(each.what), printable(each.why))
-    Console().print(table if found else "nothing was changed yet")
+    console().print(table if found else "nothing was changed yet")

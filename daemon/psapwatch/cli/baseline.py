@@ -8,13 +8,21 @@ from collections.abc import Mapping
 from typing import Final
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from psapwatch import baseline as baselines
 from psapwatch.baseline import Answerer, Baseline
 from psapwatch.case import Case
-from psapwatch.cli.doors import BY, CONFIG, Failed, loaded, store_to_change, store_to_read, who
+from psapwatch.cli.doors import (
+    BY,
+    CONFIG,
+    Failed,
+    console,
+    loaded,
+    store_to_change,
+    store_to_read,
+    who,
+)
 from psapwatch.config.shape import Config
 from psapwatch.endpoint import Path
 from psapwatch.evidence import Evidence
@@ -79,7 +87,7 @@ def show(key: str | None, file: str, as_json: bool) -> None:
         if each.newcomer:
             code, answerer = str(each.newcomer.code), each.newcomer.answerer
             table.add_row(path, check, code, *_cells(answerer), "newcomer")
-    Console().print(table if found else "nothing has answered there yet")
+    console().print(table if found else "nothing has answered there yet")
 
 
 @baseline.command()

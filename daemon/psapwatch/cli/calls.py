@@ -9,17 +9,19 @@ import click
 
 from psapwatch.baseline import Answerer, Baseline, to_json
 from psapwatch.case import Case
-from psapwatch.cli.doors import BY, CONFIG, WHY, Failed, loaded, store_to_change, who
+from psapwatch.cli.doors import BY, CONFIG, TEXT, WHY, Failed, loaded, store_to_change, who
 from psapwatch.cli.probe import one_attempt, show
 from psapwatch.config.shape import Config
 from psapwatch.endpoint import Path
 from psapwatch.evidence import Evidence
 from psapwatch.net.clock import SystemClock
+from psapwatch.remote_text import printable
 from psapwatch.store.decisions import Commission, Stop
 from psapwatch.store.ledger import EVERYWHERE
 from psapwatch.store.store import Store
 
-PSAP = click.option("--psap", metavar="ID", help="Only this PSAP; all of them by default.")
+NO_GENERAL_STOP = "there is no stop of all test calls to lift"
+PSAP = click.option("--psap", metavar="ID", help="This PSAP alone; by default all at once.")
 
 
 @click.group()
@@ -63,7 +65,10 @@ def stop(file: str, psap: str | None, why: str, by: str | None) -> None:
 @WHY
 @BY
 def resume(file: str, psap: str | None, why: str, by: str | None) -> None:
-    """Resume test calls that were stopped, also those stopped after an unsafe answer.
+    """Lift the stop of one PSAP, also one after an unsafe answer; without --psap the general stop.
+
+    Each stop is lifted by itself: a PSAP that was stopped by name stays stopped when the general
+    stop is lifted, and the other way round. What stays is said.
 
     \b
     Example:
@@ -72,25 +77,37 @@ def resume(file: str, psap: str | None, why: str, by: str | None) -> None:
     config = loaded(file)
     wall = SystemClock().wall()
 
-    async def change() -> bool:
+    async def change() -> tuple[bool, list[Stop]]:
         store = store_to_change(config)
         was = (psap or EVERYWHERE) in store.decisions.stops
         if was:  # also of our own responders, and of what the configuration no longer has
             store.decisions.resume(psap or EVERYWHERE, who(by), why, wall)
+        left = [stop for _psap, stop in sorted(store.decisions.stops.items())]
         await store.close()
-        return was
+        return was, left
 
-    if not asyncio.run(change()):
+    was, left = asyncio.run(change())
+    if was:
+        click.echo(f"the stop of {f'test calls to {psap}' if psap else 'all test calls'} is lifted")
+    else:
         _known(config, psap)
-        raise Failed(f"test calls to {psap or 'every PSAP'} were not stopped")
-    click.echo(f"test calls to {psap or 'every PSAP'} are resumed")
+    for stop in left:
+        if psap is None or stop.psap == EVERYWHERE:
+            click.echo(_stays(stop), err=not was)
+    if not was:
+        raise Failed(f"test calls to {psap} were not stopped" if psap else NO_GENERAL_STOP)
 
 
 @calls.command()
 @CONFIG
 @click.option("--psap", required=True, metavar="ID", help="The PSAP to commission.")
 @click.option(
-    "--with", "supervisor", required=True, metavar="NAME", help="Who watches at the PSAP."
+    "--with",
+    "supervisor",
+    type=TEXT,
+    required=True,
+    metavar="NAME",
+    help="Who watches at the PSAP.",
 )
 @BY
 def commission(file: str, psap: str, supervisor: str, by: str | None) -> None:
@@ -146,6 +163,14 @@ def _keep_baseline(
     first = Baseline(target=path.target, accepted_by=supervisor, accepted_at=wall)
     learnt = first.learn(Answerer.of(evidence, final), int(final["code"] or 0))
     store.decisions.put_baseline(path.key, evidence.check, to_json(learnt), wall)
+
+
+def _stays(stop: Stop) -> str:
+    which = f" --psap {stop.psap}" if stop.psap else ""
+    return (
+        f"{stop.psap or 'every PSAP'} is still stopped, by {printable(stop.by)}: "
+        f"{printable(stop.why)} (psapwatch calls resume{which} --why TEXT lifts that)"
+    )
 
 
 def _known(config: Config, psap: str | None) -> None:

@@ -13,6 +13,7 @@ import click
 
 from psapwatch import logs
 from psapwatch.cli.doors import Failed
+from psapwatch.cli.entry import INTERRUPTED
 from psapwatch.config.words import parse_listen
 from psapwatch.demo.lab import Lab
 from psapwatch.demo.panel import panel
@@ -35,8 +36,6 @@ from psapwatch.net.clock import SystemClock
 from psapwatch.net.system import raise_file_limit
 
 DEFAULT_LISTEN: Final = "127.0.0.1:9911"
-INTERRUPTED: Final = 130
-"""128 + SIGINT, as shells say it."""
 
 
 @click.command()

@@ -4,19 +4,45 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import click
+from rich.console import Console
 
 from psapwatch.config.errors import BadConfig
 from psapwatch.config.load import load
 from psapwatch.config.shape import Config
+from psapwatch.config.words import parse_text
 from psapwatch.store.opening import Unusable
 from psapwatch.store.runner import Inline
 from psapwatch.store.store import Store, reading
 
 DEFAULT_CONFIG = "/etc/psapwatch/psapwatch.yml"
+UNCUT_COLUMNS: Final = 10_000
+"""Wider than any row; a table takes no more of it than it needs."""
+Parsed = TypeVar("Parsed")
 
+
+class Written(click.ParamType[Parsed]):
+    """A value that people write as text; a usage error says how it is written."""
+
+    def __init__(self, name: str, read: Callable[[str], Parsed]) -> None:
+        self.name, self._read = name, read
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Parsed:
+        """Read it, or end the command."""
+        try:
+            return self._read(str(value))
+        except ValueError as wrong:
+            self.fail(str(wrong), param, ctx)
+
+
+TEXT: Final = Written("TEXT", parse_text)
+"""What is kept for ever says something: the rule of the configuration's texts."""
 CONFIG = click.option(
     "--config",
     "file",
@@ -26,14 +52,24 @@ CONFIG = click.option(
     metavar="FILE",
     help="The configuration; - reads standard input.",
 )
-BY = click.option("--by", metavar="NAME", help="Who says so; your login name by default.")
-WHY = click.option("--why", required=True, metavar="TEXT", help="Kept with the change, for ever.")
+BY = click.option(
+    "--by", type=TEXT, metavar="NAME", help="Who says so; your login name by default."
+)
+WHY = click.option(
+    "--why", type=TEXT, required=True, metavar="TEXT", help="Kept with the change, for ever."
+)
 
 
 class Failed(click.ClickException):
     """A command that cannot do what it was asked, in one line that says what and where."""
 
     exit_code = 1
+
+
+def console() -> Console:
+    """Return standard output for tables: as wide as the terminal, and uncut in a pipe or a file."""
+    found = Console()
+    return found if found.is_terminal else Console(width=UNCUT_COLUMNS)
 
 
 def loaded(file: str) -> Config:

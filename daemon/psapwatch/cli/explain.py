@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Final, TextIO
+from typing import Final
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from psapwatch.case import from_json
+from psapwatch.case import Case, from_json
 from psapwatch.causes import MEANINGS, NAMED_FROM, told_apart
-from psapwatch.cli.doors import Failed
+from psapwatch.cli.doors import Failed, Written, console
+from psapwatch.config.explain import did_you_mean
+from psapwatch.config.files import octets_of
 from psapwatch.diagnosis import diagnose
 from psapwatch.report import case_lines
 from psapwatch.verdict import Cause
 
-CASE_CHARACTERS_MAX: Final = 16_000_000
+CASE_OCTETS_MAX: Final = 16_000_000
+
+
+def _cause(text: str) -> Cause:
+    if text not in MEANINGS:
+        close = did_you_mean(text, [cause.value for cause in MEANINGS])
+        raise ValueError(f"{text[:40]!r} is no cause{close}; `psapwatch explain` lists them")
+    return Cause(text)
 
 
 @click.command()
-@click.argument("cause", required=False, type=click.Choice([cause.value for cause in MEANINGS]))
+@click.argument("cause", required=False, metavar="[CAUSE]", type=Written("CAUSE", _cause))
 @click.option(
     "--case",
     "file",
-    type=click.File(encoding="utf-8"),
+    metavar="FILE",
     help="Judge a kept case again: `psapwatch incidents show ID --format json`; - reads it here.",
 )
-def explain(cause: str | None, file: TextIO | None) -> None:
+def explain(cause: Cause | None, file: str | None) -> None:
     """Say what CAUSE means, how it is told from others and what to look at first; or list them all.
 
     \b
@@ -36,15 +44,17 @@ def explain(cause: str | None, file: TextIO | None) -> None:
       psapwatch explain invite_blocked
       psapwatch incidents show 5f0c2a9be1d3 --format json | psapwatch explain --case -
     """
+    if cause is not None and file is not None:
+        raise click.UsageError("either CAUSE or --case FILE: a kept case says its cause itself")
     if file is not None:
         cause = _judged_again(file)
     elif cause is None:
         table = Table("cause", "what was seen", "named from")
         for each, row in MEANINGS.items():
             table.add_row(each.value, row.seen, row.by)
-        Console().print(table)
+        console().print(table)
         return
-    for line in _about(Cause(cause)):
+    for line in _about(cause):
         click.echo(line)
 
 
@@ -57,14 +67,25 @@ def _about(cause: Cause) -> Iterator[str]:
     yield f"look first at: {row.look_first}"
 
 
-def _judged_again(file: TextIO) -> str:
+def _judged_again(file: str) -> Cause:
     """Print what a kept case comes to by the rules of this program, and return the cause."""
-    try:
-        plain = json.loads(file.read(CASE_CHARACTERS_MAX))
-        case = from_json(plain.get("case", plain))
-    except (ValueError, AttributeError) as wrong:
-        raise Failed(f"{file.name}: {wrong}") from None
+    case = _read(file)
     for line in case_lines(case):
         click.echo(line)
     verdict = diagnose(case)
-    return Cause.UNKNOWN.value if verdict.cause is Cause.NONE else verdict.cause.value
+    return Cause.UNKNOWN if verdict.cause is Cause.NONE else verdict.cause
+
+
+def _read(file: str) -> Case:
+    try:
+        plain = json.loads(octets_of(file, CASE_OCTETS_MAX))
+        return from_json(plain.get("case", plain))
+    except OSError as why:
+        raise Failed(f"{file}: cannot be read: {why.strerror}") from None
+    except json.JSONDecodeError as wrong:
+        said = f"{file}:{wrong.lineno}: no JSON from column {wrong.colno} on"
+    except (UnicodeDecodeError, AttributeError, TypeError, RecursionError):
+        said = f"{file}: no JSON object of a case"
+    except ValueError as wrong:  # in the words of ``from_json``
+        said = f"{file}: {wrong}"
+    raise Failed(f"{said}; write it with `psapwatch incidents show ID --format json`")

@@ -10,10 +10,17 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
-from psapwatch.cli.doors import CONFIG, Failed, loaded, store_to_change, store_to_read
+from psapwatch.cli.doors import (
+    CONFIG,
+    TEXT,
+    Failed,
+    console,
+    loaded,
+    store_to_change,
+    store_to_read,
+)
 from psapwatch.config.shape import Config
 from psapwatch.endpoint import Psap
 from psapwatch.incident import Incident, to_json
@@ -71,7 +78,7 @@ def list_(file: str, limit: int, as_json: bool) -> None:
             each.id, each.alertname, each.severity, scope, each.cause.value,
             _time(each.opened_at), _time(each.closed_at), each.acknowledged,
         )  # fmt: skip
-    Console().print(table if found else "no incidents")
+    console().print(table if found else "no incidents")
 
 
 @incidents.command()
@@ -107,7 +114,7 @@ def show(incident_id: str, file: str, form: str, zone: str) -> None:
 @incidents.command()
 @click.argument("incident_id", metavar="ID")
 @CONFIG
-@click.option("--by", required=True, metavar="NAME", help="Who has seen it.")
+@click.option("--by", type=TEXT, required=True, metavar="NAME", help="Who has seen it.")
 def ack(incident_id: str, file: str, by: str) -> None:
     """Acknowledge an incident: say who works on it.
 

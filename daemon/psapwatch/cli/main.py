@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -10,6 +12,7 @@ from typing import Final
 import click
 
 from psapwatch import logs
+from psapwatch.cli.entry import INTERRUPTED
 from psapwatch.net.clock import SystemClock
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -31,6 +34,8 @@ COMMANDS: Final[Mapping[str, str]] = {
 daemon carries no simulator, and ``status`` no daemon."""
 USAGE_ERROR: Final = 64
 """EX_USAGE of sysexits.h."""
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Why an answer cannot be written where it was sent; a reader who is gone (EPIPE) is click's."""
 
 
 class _Commands(click.Group):
@@ -75,8 +80,21 @@ def main() -> None:
         sys.exit(failed.exit_code)
     except click.Abort:
         click.echo("aborted", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
+    except OSError as why:
+        if why.errno not in NO_ROOM or why.filename is not None:
+            raise
+        _give_up_output()
+        click.echo(f"Error: the answer cannot be written: {why.strerror}", err=True)
+        sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _give_up_output() -> None:
+    """Let what is still buffered go nowhere, lest Python try again when it exits."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 if __name__ == "__main__":

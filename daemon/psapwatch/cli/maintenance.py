@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
-from psapwatch.announced import Window
-from psapwatch.cli.doors import BY, CONFIG, WHY, Failed, loaded, store_to_change, store_to_read, who
+from psapwatch.announced import TOO_LONG, WINDOW_S_MAX, Window
+from psapwatch.cli.doors import (
+    BY,
+    CONFIG,
+    WHY,
+    Failed,
+    Written,
+    console,
+    loaded,
+    store_to_change,
+    store_to_read,
+    who,
+)
 from psapwatch.config.explain import did_you_mean
 from psapwatch.config.shape import Config
 from psapwatch.config.words import parse_moment
@@ -23,22 +33,6 @@ from psapwatch.net.clock import SystemClock
 from psapwatch.net.system import SystemEntropy
 
 ID_OCTETS: Final = 4
-
-
-class Written(click.ParamType[float]):
-    """A value that people write as text; a usage error says how it is written."""
-
-    def __init__(self, name: str, read: Callable[[str], float]) -> None:
-        self.name, self._read = name, read
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Read it, or end the command."""
-        try:
-            return self._read(str(value))
-        except ValueError as wrong:
-            self.fail(str(wrong), param, ctx)
 
 
 MOMENT: Final = Written("TIME", parse_moment)
@@ -178,7 +172,7 @@ def list_(file: str, everything: bool, as_json: bool) -> None:
             each.id or "-", _state(each, wall), f"{each.scope} {each.member}",
             _time(each.from_at), _time(each.until_at), each.why, each.by or "config",
         )  # fmt: skip
-    Console().print(table if shown else "no maintenance is announced")
+    console().print(table if shown else "no maintenance is announced")
 
 
 def _named(given: dict[str, str | None]) -> Named:
@@ -201,6 +195,8 @@ def _span(
         raise click.UsageError("say when it ends: --until TIME or --for DURATION")
     begin = wall if from_at is None else from_at
     end = until_at if until_at is not None else begin + (for_s or 0.0)
+    if end - begin > WINDOW_S_MAX:
+        raise click.UsageError(TOO_LONG)
     if end <= max(begin, wall):
         what = "is over already" if end <= wall else "must be later than its begin"
         raise click.UsageError(f"the window ends at {_time(end)}: that {what}")
@@ -233,4 +229,7 @@ def _state(window: Window, wall: float) -> str:
 
 
 def _time(wall: float) -> str:
-    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    try:
+        return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):  # kept by a version that had no longest window
+        return "beyond all dates"

@@ -148,7 +148,7 @@ async def _probe(
             return await _configured(config, path, kind)
         if kind == "call" or not _is_uri(uri):
             near = did_you_mean(uri, [each.key for each in config.all_paths])
-            raise Failed(f"{file} has no path {uri!r}{near}; write PSAP/PATH, or its URI")
+            raise Failed(f"{uri!r} is no path of {file}{near}; write PSAP/PATH, or its URI")
     path = _path(uri, transport)
     if kind == "call" and not _is_loopback(path.uri):
         raise Failed(
@@ -194,15 +194,12 @@ def _check(kind: str) -> Check:
 def _path(uri: str, transport: TransportName | None) -> Path:
     """A path to a bare URI, from the address that this machine would use."""
     text = uri if uri.partition(":")[0].lower() in _SCHEMES else f"sip:{uri}"
-    if "/" in uri:
-        raise click.BadParameter(
-            f"{uri!r}: a path of a configuration needs --config FILE", param_hint="URI"
-        )
     try:
         where = parse_uri(sip_uri(text))
         chosen = transport or transport_of(text)
     except ValueError as bad:
-        raise click.BadParameter(f"{uri!r}: {bad}", param_hint="URI") from None
+        hint = "; a path of a configuration needs --config FILE" if "/" in uri else ""
+        raise click.BadParameter(f"{uri!r}: {bad}{hint}", param_hint="URI") from None
     if where.scheme.lower() == "sips" and chosen != "tls":
         raise click.BadParameter(
             "sips: goes over TLS alone (RFC 3261 26.2.2)", param_hint="--transport"

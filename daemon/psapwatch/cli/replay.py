@@ -19,7 +19,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from psapwatch import logs
-from psapwatch.cli.doors import Failed
+from psapwatch.cli.doors import Failed, console
 from psapwatch.config.errors import BadConfig
 from psapwatch.replay.confusion import as_markdown, is_good, rows_of
 from psapwatch.replay.judge import Judged, judge
@@ -230,7 +230,7 @@ def _table(judged: Sequence[Judged], seeds: int) -> None:
             "-".join(map(str, dict.fromkeys((pages[0], pages[-1])))),
             ok if passed == len(found) else f"[red]{ok}[/red]",
         )
-    Console().print(table)
+    console().print(table)
 
 
 def _seconds(found: Sequence[float | None]) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from dataclasses import dataclass, replace
+from typing import Final
 
 import click
 
-from psapwatch.cli.doors import Failed
+from psapwatch.cli.doors import Failed, Written
 from psapwatch.config.files import BadFile, load_pair
 from psapwatch.endpoint import Address, PortRange, Tls, TransportName
 from psapwatch.net.answering import PER_SOURCE_A_SECOND, Answering
@@ -22,6 +24,14 @@ from psapwatch.systemd import Systemd
 
 _SCRIPT = "multipart"
 """Mirror and text/plain identity in one body, as RFC 6881 ED-78 and ED-79 want it."""
+_NUMBER: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
+
+
+def _rate(text: str) -> float:
+    rate = float(text) if _NUMBER.fullmatch(text) else 0.0
+    if not rate > 0:
+        raise ValueError(f"{text!r}: write how many requests a second, more than 0, such as 20")
+    return rate
 
 
 @click.command()
@@ -45,6 +55,7 @@ _SCRIPT = "multipart"
 )
 @click.option(
     "--per-source",
+    type=Written("RATE", _rate),
     default=PER_SOURCE_A_SECOND,
     show_default=True,
     help="Requests a second from one source.",
@@ -94,6 +105,10 @@ def respond(
     where = _address(listen)
     if "tls" in transports and not (cert and key):
         raise click.UsageError("--transport tls needs --cert and --key")
+    if "tls" not in transports and (cert or key or ca):
+        raise click.UsageError(
+            "--cert, --key and --ca are for TLS, which is not listened on; add --transport tls"
+        )
     if cert and key:
         try:
             load_pair(cert, key)

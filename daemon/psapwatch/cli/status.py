@@ -10,10 +10,9 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from psapwatch.cli.doors import Failed
+from psapwatch.cli.doors import Failed, console
 from psapwatch.remote_text import printable
 
 PATIENCE_S: Final = 5.0
@@ -54,8 +53,8 @@ def _ask(url: str) -> dict[str, Any]:
 
 
 def _print(answer: dict[str, Any], *, everything: bool) -> None:
-    console = Console()
-    console.print(f"[bold]{answer.get('headline', '')}[/bold]  {answer.get('counts', '')}")
+    out = console()
+    out.print(f"[bold]{answer.get('headline', '')}[/bold]  {answer.get('counts', '')}")
     rows = sorted(
         answer.get("paths", ()), key=lambda row: (_WORST_FIRST.index(row["state"]), row["psap"])
     )
@@ -76,12 +75,12 @@ def _print(answer: dict[str, Any], *, everything: bool) -> None:
                 _time(row.get("since")),
                 why,
             )
-        console.print(table)
+        out.print(table)
     for note in answer.get("notes", ()):  # maintenance, stopped test calls
-        console.print(printable(str(note)), markup=False)
+        out.print(printable(str(note)), markup=False)
     for incident in answer.get("incidents", ()):
         alert, number = incident.get("alertname"), incident.get("id")
-        console.print(f"[bold]{alert}[/bold] {number}: {incident.get('summary')}")
+        out.print(f"[bold]{alert}[/bold] {number}: {incident.get('summary')}")
 
 
 def _time(since: object) -> str:

@@ -5,8 +5,10 @@ What a secret file holds never reaches a message: errors name the file and what 
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +24,23 @@ class BadFile(ValueError):
     """A named file that cannot be used; the message says why."""
 
 
+STANDARD_INPUT: Final = "-"
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 """Where systemd says that it has put what ``LoadCredential`` names (systemd.exec(5))."""
+
+
+def octets_of(file: str, most: int) -> bytes:
+    """Return the first ``most`` octets of a file, ``-`` for standard input.
+
+    Raises:
+        OSError: it cannot be read, or standard input is closed.
+    """
+    if file != STANDARD_INPUT:
+        with Path(file).open("rb") as opened:
+            return opened.read(most)
+    if sys.stdin is None:  # as Python says that it was closed
+        raise OSError(errno.EBADF, "standard input is closed")
+    return sys.stdin.buffer.read(most)
 
 
 def beside(file: str, name: str) -> str:
@@ -35,7 +52,7 @@ def beside(file: str, name: str) -> str:
     given = Path(os.environ.get(CREDENTIALS, "")) / name.replace("/", "_")
     if CREDENTIALS in os.environ and given.is_file():
         return str(given)
-    folder = Path() if file == "-" else Path(file).parent
+    folder = Path() if file == STANDARD_INPUT else Path(file).parent
     return str(folder / name)
 
 

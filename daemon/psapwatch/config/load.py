@@ -8,9 +8,7 @@ earlier ones found good, so that one pass names as much as possible; only the lo
 from __future__ import annotations
 
 import glob
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 from psapwatch.announced import Window
@@ -25,7 +23,6 @@ from psapwatch.config.rules import broken
 from psapwatch.config.shape import Config, Dns
 from psapwatch.config.table import read_table
 
-STANDARD_INPUT: Final = "-"
 PSAP_FILES_MAX: Final = 10_000
 
 
@@ -36,7 +33,7 @@ def load(file: str) -> Config:
         BadConfig: with every error that could be found.
     """
     try:
-        octets = _read(file)
+        octets = files.octets_of(file, FILE_OCTETS_MAX + 1)
     except OSError as wrong:
         message = f"cannot be read: {wrong.strerror or 'error'}"
         raise BadConfig([ConfigError(file, 1, WHOLE_FILE, message)]) from None
@@ -66,13 +63,6 @@ def load_octets(octets: bytes, file: str) -> Config:
     if too_much:
         raise BadConfig(too_much)
     return config
-
-
-def _read(file: str) -> bytes:
-    if file == STANDARD_INPUT:
-        return sys.stdin.buffer.read(FILE_OCTETS_MAX + 1)
-    with Path(file).open("rb") as opened:
-        return opened.read(FILE_OCTETS_MAX + 1)
 
 
 class _Loading:
@@ -114,7 +104,7 @@ class _Loading:
             self.errors.append(pattern.error(f"{name} is neither .yml nor .csv"))
             return None
         try:
-            octets = _read(name)
+            octets = files.octets_of(name, FILE_OCTETS_MAX + 1)
         except OSError as wrong:
             self.errors.append(pattern.error(f"{name} cannot be read: {wrong.strerror or 'error'}"))
             return None

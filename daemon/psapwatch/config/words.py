@@ -17,6 +17,8 @@ from psapwatch.sip.uri import BadUri, Uri, parse_uri
 PORT_MAX: Final = 65_535
 DNS_PORT: Final = 53
 TEXT_CHARACTERS_MAX: Final = 500
+YEARS: Final = range(1970, 9999)
+"""Of a written time: what is outside is a slip of the pen, and may have no date in another zone."""
 RESERVED_SCOPES: Final = frozenset(
     {"firewall", "psap", "path", "vantage", "family", "transport", "source", "check"}
 )
@@ -38,7 +40,12 @@ def _wrong(message: str) -> ValueError:
     return ValueError(message)
 
 
-def _text(text: str) -> str:
+def parse_text(text: str) -> str:
+    """Return one line of text as it is.
+
+    Raises:
+        ValueError: it is empty, too long, or more than one line of printable text.
+    """
     if not text.strip():
         raise _wrong("must not be empty")
     if len(text) > TEXT_CHARACTERS_MAX:
@@ -125,7 +132,7 @@ def parse_moment(text: str) -> float:
     """Return the Unix seconds of a written time.
 
     Raises:
-        ValueError: it is none, or has no zone.
+        ValueError: it is none, has no zone, or is not of these centuries.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -133,6 +140,8 @@ def parse_moment(text: str) -> float:
         raise _wrong(f"{text[:40]!r} is no time; write it as 2026-12-01T02:00:00-05:00") from None
     if moment.tzinfo is None:
         raise _wrong(f"{text} has no zone; write {text}Z for UTC, or its offset as in {text}-05:00")
+    if moment.year not in YEARS:
+        raise _wrong(f"{text} is not between the years {YEARS[0]} and {YEARS[-1]}")
     return moment.timestamp()
 
 
@@ -206,7 +215,7 @@ def _written(read: Callable[[str], Any], what: str) -> PlainValidator:
     return PlainValidator(from_text, json_schema_input_type=str)
 
 
-Text = Annotated[str, AfterValidator(_text)]
+Text = Annotated[str, AfterValidator(parse_text)]
 Id = Annotated[str, AfterValidator(_identifier)]
 AttributeName = Annotated[str, AfterValidator(_attribute)]
 CivicElement = Annotated[str, AfterValidator(_civic_element)]

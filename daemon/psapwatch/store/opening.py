@@ -101,6 +101,8 @@ def open_reading(
         Unusable: no such file, not permitted, not a store, damaged, older or newer.
     """
     path = Path(database)
+    if path.is_dir():
+        raise _unusable(database, IsADirectoryError())
     if not path.is_file():
         raise Unusable(f"{path}: there is no store; `psapwatch run` makes one")
     address = f"file:{quote(str(path.absolute()))}?mode=ro"
@@ -196,7 +198,9 @@ def copy_of(path: Path, version: int) -> Path:
 def _unusable(database: str | Path, why: Exception) -> Unusable:
     folder = Path(database).absolute().parent
     if isinstance(why, FileNotFoundError) and not folder.exists():
-        return Unusable(f"{database}: its folder does not exist")
+        return Unusable(f"{database}: its folder does not exist; make it, or set store.path")
+    if isinstance(why, IsADirectoryError):
+        return Unusable(f"{database}: is a directory; name a file in it as store.path")
     if isinstance(why, OSError):
         return Unusable(f"{database}: {(why.strerror or str(why)).lower()}")
     hint = next((hint for word, hint in _HINTS if word in str(why)), "")
