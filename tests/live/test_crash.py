@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -239,3 +240,32 @@ def test_a_stop_outlives_a_restart(bench: Bench, daemon: Callable[..., Daemon]) 
 def _calls(config: Path, verb: str, *words: str) -> None:
     argv = [str(PROGRAM), "calls", verb, "--config", str(config), *words]
     subprocess.run(argv, check=True, timeout=20)
+
+
+def test_a_probe_that_gets_sigterm_ends_its_call_first() -> None:
+    """As ``timeout 10 psapwatch probe`` sends it: what may ring by now is cancelled."""
+    with socket.socket(type=socket.SOCK_DGRAM) as phone:
+        phone.bind(("127.0.0.1", 0))
+        phone.settimeout(30)
+        uri = f"sip:127.0.0.1:{phone.getsockname()[1]}"
+        probe = subprocess.Popen(  # noqa: S603 - arguments written here, never a shell
+            [str(PROGRAM), "probe", uri, "--kind", "call"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        invite, prober = phone.recvfrom(65_535)
+        phone.sendto(_answer_to(invite, "100 Trying"), prober)
+        probe.send_signal(signal.SIGTERM)
+        asked = [phone.recv(65_535).split()[0] for _ in range(2)]
+        probe.communicate(timeout=60)
+    assert b"CANCEL" in asked
+    assert probe.returncode == 143
+
+
+def _answer_to(request: bytes, status: str) -> bytes:
+    """A response with the request's own Via, From, To, Call-ID and CSeq (RFC 3261 8.2.6.2)."""
+    copied = (b"via:", b"from:", b"to:", b"call-id:", b"cseq:")
+    headers = [line for line in request.split(b"\r\n") if line.lower().startswith(copied)]
+    start = f"SIP/2.0 {status}".encode()
+    return b"\r\n".join([start, *headers, b"Content-Length: 0", b"", b""])

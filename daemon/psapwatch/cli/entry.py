@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import Final
 
 INTERRUPTED: Final = 130
-"""128 + SIGINT, as shells say it."""
+TERMINATED: Final = 143
+"""128 + SIGINT, 128 + SIGTERM, as shells say it."""
 
 
 def main() -> None:

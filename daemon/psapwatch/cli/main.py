@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import sys
@@ -12,7 +13,7 @@ from typing import Final
 import click
 
 from psapwatch import logs
-from psapwatch.cli.entry import INTERRUPTED
+from psapwatch.cli.entry import INTERRUPTED, TERMINATED
 from psapwatch.net.clock import SystemClock
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -81,6 +82,9 @@ def main() -> None:
     except click.Abort:
         click.echo("aborted", err=True)
         sys.exit(INTERRUPTED)
+    except asyncio.CancelledError:  # a probe that got SIGTERM has ended its call
+        click.echo("terminated", err=True)
+        sys.exit(TERMINATED)
     except OSError as why:
         if why.errno not in NO_ROOM or why.filename is not None:
             raise

@@ -115,7 +115,7 @@ async def one_attempt(
     daemon = Daemon(config, system_world(dns_servers=config.dns.servers), store)
     daemon.watch.permits.know(config.psaps)
     daemon.watch.run((), config.firewalls)
-    # As Ctrl-C does: a call that is open is ended first.
+    # As Ctrl-C does: a call that is open is ended first. ``main`` says how it came to an end.
     ending = asyncio.current_task()
     if ending is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.cancel)
@@ -159,10 +159,10 @@ async def _probe(
 
 
 def _named(config: Config, name: str) -> Path | None:
-    """The path of this key or URI, or the only one of a PSAP."""
-    paths = [each for each in config.all_paths if name in (each.key, each.uri)]
-    paths = paths or [each for each in config.all_paths if name == each.psap.id]
-    return paths[0] if len({each.key for each in paths}) == 1 else None
+    """The first path of this key or URI, or the only one of a PSAP."""
+    exact = [each for each in config.all_paths if name in (each.key, each.uri)]
+    of_psap = [each for each in config.all_paths if name == each.psap.id]
+    return exact[0] if exact else of_psap[0] if len(of_psap) == 1 else None
 
 
 def _is_uri(text: str) -> bool:
