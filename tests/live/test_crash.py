@@ -248,7 +248,7 @@ def test_a_probe_that_gets_sigterm_ends_its_call_first() -> None:
         phone.bind(("127.0.0.1", 0))
         phone.settimeout(30)
         uri = f"sip:127.0.0.1:{phone.getsockname()[1]}"
-        probe = subprocess.Popen(  # noqa: S603 - arguments written here, never a shell
+        probe = subprocess.Popen(
             [str(PROGRAM), "probe", uri, "--kind", "call"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
