@@ -295,3 +295,27 @@ def test_a_call_that_a_command_left_is_ended_by_the_running_daemon(tmp_path: Pat
             await acts(scene)
 
     run(whole())
+
+
+STOPS_WITHIN_S: Final = 5.0
+"""What README and the systemd unit count on; in simulated time no busy machine decides it."""
+DEAF: Final = Script(
+    invite=(Step(200, body="mirror"),), bye=(), hangs_up_after_s=None, minds_expires=False
+)
+
+
+@pytest.mark.parametrize("script", [SILENT, DEAF, SCRIPTS["ringing"]])
+def test_a_stop_in_mid_call_takes_less_than_five_seconds(tmp_path: Path, script: Script) -> None:
+    """Also where neither CANCEL nor BYE is answered: what stays open is ended by the next start."""
+
+    async def acts(scene: Stage) -> None:
+        while not _asked(scene):  # noqa: ASYNC110 - in simulated time
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+        began = asyncio.get_running_loop().time()
+        await scene.stop()
+        assert asyncio.get_running_loop().time() - began < STOPS_WITHIN_S
+        assert {"CANCEL", "BYE"} & set(_asked(scene))
+        await scene.start()
+
+    _played(tmp_path, Plan(psaps=1, script=script), acts)
