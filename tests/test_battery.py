@@ -107,12 +107,15 @@ def _calls(
     *,
     options_repeated: bool = False,
     failed_at: float = 4.0,
+    took_s: float = 1.5,
 ) -> Tried:
+    """Calls that begin at 1 and pass, some when sent again (``took_s``), and others that fail."""
     tried = Tried()
     for nth in range(repeated + at_once + failed):
         outcome, at = (FAIL, failed_at) if nth >= repeated + at_once else (PASS, 1.0)
         again = nth < repeated
-        tried.take("fw-east", "small_call", Result(outcome, "so", "r", at, is_repeated=again))
+        result = Result(outcome, "so", "r", at, is_repeated=again, took_s=took_s if again else 0.0)
+        tried.take("fw-east", "small_call", result)
     for _ in range(NEEDED):
         result = Result(PASS, "so", "r", 1.0, is_repeated=options_repeated)
         tried.take("fw-east", "reference", result)
@@ -127,13 +130,19 @@ def _calls(
         (_calls(4, 1, 0), False),
         (_calls(4, 1, 6, options_repeated=True), False),
         (_calls(4, 1, 6, failed_at=0.5), False),
-        (_calls(4, 1, 6, failed_at=2.5), False),
+        (_calls(4, 1, 6, failed_at=2.4), False),
+        (_calls(4, 1, 6, failed_at=2.6), True),
+        (_calls(4, 1, 6, failed_at=3.1, took_s=3.5), False),
         (_calls(2, 6, 40), True),
         (_calls(4, 40, 6), False),
     ],
     ids=[
         *("limited", "by-flow", "none-fails", "all-packets", "the-end-of-a-block"),
-        "in-flight-at-its-end",
+        *(
+            "in-flight-at-its-end",
+            "one-more-failed-after-them",
+            "more-patient-than-those-that-fail",
+        ),
         *("a-tight-limit", "packet-by-packet"),
     ],
 )

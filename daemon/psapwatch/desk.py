@@ -32,7 +32,6 @@ from psapwatch.walks import Walk
 
 REVIEW_EVERY_S: Final = 1.0
 """How often open incidents and what they explain are looked at; other failures are news at once."""
-
 _UNTRIED: Final = Standing()
 
 Excuse = Callable[[Evidence, Verdict], Verdict]
@@ -173,10 +172,11 @@ class Desk:
 
     def fill(self, path: Path, row: Row, evidence: Evidence, verdict: Verdict) -> None:
         """Keep a row's result, and the evidence of it."""
-        is_repeated = first_answered(evidence, verdict) is False
-        self._exhibits.take(row, path.key, Case(evidence), verdict, is_repeated=is_repeated)
-        said = (outcome_of(row, verdict), verdict.why, path.key, evidence.started_at)
-        self.casebook.tried.take(path.firewall.id, row, Result(*said, is_repeated))
+        again = first_answered(evidence, verdict) is False
+        self._exhibits.take(row, path.key, Case(evidence), verdict, is_repeated=again)
+        said, at, took_s = outcome_of(row, verdict), evidence.started_at, evidence.duration_s
+        result = Result(said, verdict.why, path.key, at, is_repeated=again, took_s=took_s)
+        self.casebook.tried.take(path.firewall.id, row, result)
 
     def blind(self, why: str, vantage: str, wall: float) -> None:
         """Take why the self-test fails, or ``""`` when it proves again that we see."""

@@ -21,9 +21,6 @@ NEEDED: Final = 3
 REPEATED_NEEDED: Final = 2
 """Calls that got through when they were sent again, before others fail: under a tight limit few
 calls pass at all, and two cannot be the end of a block."""
-IN_FLIGHT_S: Final = 2.0
-"""An INVITE's second repetition leaves 1.5 s after it: calls that began so shortly before a block
-ended fail or get through as their repetitions fall, in any order."""
 LUCK_MAX: Final = 0.01
 """What chance does more often than that proves nothing."""
 _PLAIN: Final[tuple[Row, ...]] = ("call", "small_call")
@@ -54,6 +51,8 @@ class Result:
     """Unix seconds: when the attempt began."""
     is_repeated: bool = False
     """It passed only when it was sent again: its first transmission was lost."""
+    took_s: float = 0.0
+    """Seconds from when it began until it had ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +144,17 @@ def _is_limited(calls: Sequence[Result], options: Sequence[Result]) -> bool:
     """Whether calls lose single packets where OPTIONS lose none: what a limit on calls does.
 
     A call that got through when it was sent again had the same flow and content as before. Only
-    that began well before the newest failure count: where a block ended, those in flight did so.
+    where another began after that and failed does it count: where a block ended, whatever was in
+    flight gets through, the patient that began before those that fail too, and then nothing fails.
     Packets that are lost one by one, calls' alone, let most calls pass at once; a limit most fail.
     """
     failed = [each for each in calls if each.outcome is Outcome.FAIL]
-    ended = max((each.at for each in failed), default=0.0)
+    last_failed = max((each.at for each in failed), default=0.0)
     passed = [
         each
         for each in calls
         if each.outcome is not Outcome.FAIL
-        and each.at <= (ended - IN_FLIGHT_S if each.is_repeated else ended)
+        and each.at + (each.took_s if each.is_repeated else 0.0) <= last_failed
     ]
     repeated = sum(each.is_repeated for each in passed)
     is_limit = max(2 * repeated, len(failed)) >= len(passed)
