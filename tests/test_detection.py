@@ -51,6 +51,13 @@ def test_fall_and_rise(letters: str, state: State) -> None:
     assert _after(letters).state is state
 
 
+def test_a_run_of_passes_begins_when_its_first_attempt_had_passed() -> None:
+    """What got through late, sent again when a block had ended, was no pass before that."""
+    standing = step(_after("pf"), _LETTERS["p"], 2.0, _USUAL, 3.5)
+    assert standing.passing_since == 5.5
+    assert step(standing, _LETTERS["p"], 6.0, _USUAL, 0.1).passing_since == 5.5
+
+
 def test_the_run_of_failures_keeps_its_beginning() -> None:
     """``failing_since`` is when the first failing attempt began, until the leg is up again."""
     assert _after("ppfff").failing_since == 2.0

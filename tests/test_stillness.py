@@ -65,6 +65,16 @@ def test_what_was_heard_is_no_silence() -> None:
     assert loop((99.0, 3.0)).excuse(refused, FAILED, 100.0) is FAILED
 
 
+@pytest.mark.parametrize(("late_s", "is_excused"), [(0.4, False), (0.6, True)])
+def test_who_missed_our_ack_while_our_loop_was_away_is_not_blamed(
+    late_s: float, *, is_excused: bool
+) -> None:
+    """A 2xx comes again after 0.5 s without an ACK: ours was late, not lost."""
+    lost = Verdict(Outcome.DEGRADED, Cause.ACK_LOST, Plane.SIGNALLING, "the 2xx came 2 times again")
+    answered = replace(attempt(seen=(sent(),)), duration_s=4.0)
+    assert (loop((99.0, late_s)).excuse(answered, lost, 100.0) is lost) is not is_excused
+
+
 def test_a_late_loop_is_late_for_a_while() -> None:
     """First transmissions say nothing for some seconds."""
     still = loop((100.0, 0.2))

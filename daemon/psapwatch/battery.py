@@ -232,8 +232,8 @@ def named_cause(
 def as_rows(by_kind: Mapping[str, Sequence[Standing]], since: float) -> dict[Row, Outcome]:
     """What the scheduled checks say of a domain since its failures began, as rows of the battery.
 
-    A leg speaks while its newest attempt failed, or where it passed since before the newest
-    failure: while things mend, what passes first is no contrast to what was not tried anew.
+    A leg speaks while its newest attempt failed, or where it had passed before the newest failure
+    began: while things mend, what passes first is no contrast to what was not tried anew.
     """
     failures = (leg.last_at for found in by_kind.values() for leg in found if leg.last_failed)
     tried_at = max(failures, default=0.0)

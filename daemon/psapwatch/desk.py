@@ -278,7 +278,7 @@ class Desk:
         if verdict.failed and not check.is_call and is_on_old_connection(evidence):
             self._dirty = True
             return  # an old connection has died; only a new one tells how the path is
-        after = step(before, verdict, evidence.started_at, self.thresholds)
+        after = step(before, verdict, evidence.started_at, self.thresholds, evidence.duration_s)
         seen.legs[evidence.leg] = after
         key = (path.key, check.name, evidence.leg)
         if after.is_failing:

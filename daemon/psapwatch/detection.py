@@ -54,7 +54,7 @@ class Standing:
     cause: Cause = Cause.NONE
     why: str = ""
     passing_since: float = 0.0
-    """When the first attempt of the present run of passes began."""
+    """When the first attempt of the present run of passes was over."""
 
     @property
     def is_failing(self) -> bool:
@@ -62,8 +62,14 @@ class Standing:
         return self.state in FAILING
 
 
-def step(standing: Standing, verdict: Verdict, began_at: float, thresholds: Thresholds) -> Standing:
-    """Take one verdict of an attempt that began at ``began_at``."""
+def step(
+    standing: Standing,
+    verdict: Verdict,
+    began_at: float,
+    thresholds: Thresholds,
+    took_s: float = 0.0,
+) -> Standing:
+    """Take one verdict of an attempt that began at ``began_at`` and was over ``took_s`` later."""
     if verdict.outcome is Outcome.INCONCLUSIVE:
         return standing
     if verdict.failed:
@@ -88,7 +94,7 @@ def step(standing: Standing, verdict: Verdict, began_at: float, thresholds: Thre
         failures=0,
         passes=passes,
         failing_since=standing.failing_since if still_down else None,
-        passing_since=standing.passing_since if standing.passes else began_at,
+        passing_since=standing.passing_since if standing.passes else began_at + took_s,
         last_pass_at=began_at,
         last_at=began_at,
         last_failed=False,

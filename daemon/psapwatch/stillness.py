@@ -18,6 +18,8 @@ LATE_FOR_S: Final = 5.0
 """... and for this long after it, first transmissions are no samples of the network."""
 STILL_SHARE: Final = 0.25
 """An attempt of which our loop was away for more than this share says nothing by its silence."""
+REPEATED_AFTER_S: Final = 0.5
+"""A 2xx comes again so long after the first without our ACK (T1, RFC 3261 13.3.1.4)."""
 KEPT_MAX: Final = 600
 """Late ticks remembered: more than the longest attempt has."""
 
@@ -56,11 +58,15 @@ class Stillness:
         return still_s
 
     def excuse(self, evidence: Evidence, verdict: Verdict, now: float) -> Verdict:
-        """The verdict; inconclusive where silence may be our own absence."""
-        if not verdict.failed or evidence.first(Kind.SILENT) is None:
+        """The verdict; inconclusive where silence, or an ACK that is missed, may be our absence."""
+        if verdict.cause is Cause.ACK_LOST:
+            borne_s = REPEATED_AFTER_S
+        elif verdict.failed and evidence.first(Kind.SILENT) is not None:
+            borne_s = STILL_SHARE * evidence.duration_s
+        else:
             return verdict
         still_s = self.within(now - evidence.duration_s, now)
-        if still_s <= STILL_SHARE * evidence.duration_s:
+        if still_s <= borne_s:
             return verdict
         why = f"our own loop stood still for {still_s:.1f} of {evidence.duration_s:.1f} s"
         return Verdict(Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why)
