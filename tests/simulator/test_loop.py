@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -109,6 +110,15 @@ def test_a_timer_is_never_early() -> None:
     assert all(0 <= lateness < 1e-6 for lateness in late)
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """SIGINT as in a terminal: what a shell starts in the background is born deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_ends_it() -> None:
     """The loop is woken as from another thread; no traceback of ours comes instead."""
 
