@@ -27,6 +27,12 @@ AT_ONCE: Final = 12
 """Rows that are played side by side, each in namespaces of its own: they wait more than they
 work."""
 
+ROUNDS_MAX: Final = 3
+"""A row is played again where it went wrong on a machine that had stood still meanwhile."""
+
+LONGEST: Final = ("s21-udp-state-timeout", "content-blocked", "s36-flapping")
+"""Begun first, whatever the order of the tests: none of them is waited for at the end."""
+
 SIP: Final = "udp dport 5060"
 ANSWERS: Final = "udp sport 5060"
 INVITE: Final = "@th,64,48 0x494e56495445"
@@ -132,12 +138,22 @@ def enacted(
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {
             row.scenario: pool.submit(_enact, tmp_path_factory.mktemp(row.scenario), row)
-            for row in rows
+            for row in sorted(rows, key=lambda row: row.scenario not in LONGEST)
         }
         pool.shutdown(cancel_futures=True)
 
 
 def _enact(folder: Path, row: Row) -> Enacted:
+    """Play one row, again only where the daemon itself says that it was not let run."""
+    for nth in range(ROUNDS_MAX):
+        (played := folder / str(nth)).mkdir()
+        seen = _enact_once(played, row)
+        if not (seen.judged.problems and seen.stood_still):
+            break
+    return seen
+
+
+def _enact_once(folder: Path, row: Row) -> Enacted:
     """Play one row; what its components said goes with a failure."""
     with ExitStack() as stack:
         bench = Bench(folder, stack)
