@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import click
 import pytest
@@ -229,6 +230,40 @@ def test_status_says_what_is_announced_and_stopped(
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert all(note in shown for note in notes)
+
+
+HOSTILE: Final = "[/bold] [CHG-7] :warning: [link=x]y"
+"""What a stranger may write in a reason phrase, or an operator in a reason."""
+
+
+def test_a_table_shows_what_was_written(config: Path) -> None:
+    """No word of it is taken for markup."""
+    words = ("--attribute", "county=Suffolk", "--for", "2h", "--why", HOSTILE, "--by", "ann")
+    assert command(config, "maintenance", "add", *words).exit_code == 0
+    assert HOSTILE in command(config, "maintenance", "list").output
+    assert HOSTILE in command(config, "audit").output
+
+
+def test_status_shows_what_the_far_end_wrote(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a path, of an incident, of a note: as it stands."""
+    check = {"state": "down", "why": f"503 to INVITE: {HOSTILE} (path)"}
+    row = {"psap": "p", "path": "p/e", "firewall": "e", "transport": "udp", "state": "down"}
+    answer = {
+        "headline": "Calls to 1 PSAP fail",
+        "paths": [{**row, "checks": [check]}],
+        "notes": [f"{HOSTILE} (note)"],
+        "incidents": [{"alertname": "CallsBlocked", "id": "1", "summary": f"{HOSTILE} (summary)"}],
+        "level": "bad",
+    }
+    monkeypatch.setattr("psapwatch.cli.status._ask", lambda _url: answer)
+    monkeypatch.setattr("sys.argv", ["psapwatch", "status"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    shown = capsys.readouterr().out
+    assert all(f"{HOSTILE} ({where})" in shown for where in ("path", "note", "summary")), shown
 
 
 def _commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -71,12 +71,12 @@ def demo(fast: bool, endless: bool, listen: str, log_file: str | None) -> None:
         raise click.BadParameter(str(wrong), param_hint="--listen") from None
     raise_file_limit()
     try:
-        with Path(log_file or os.devnull).open("a", encoding="utf-8") as stream:
-            logs.set_up(SystemClock().wall, form="json", stream=stream)
-            code = asyncio.run(_show(where, FAST if fast else FULL, endless=endless))
+        stream = Path(log_file or os.devnull).open("a", encoding="utf-8")  # noqa: SIM115 - below
     except OSError as why:
         raise Failed(f"cannot write the log: {why}") from None
-    sys.exit(code)
+    with stream:
+        logs.set_up(SystemClock().wall, form="json", stream=stream)
+        sys.exit(asyncio.run(_show(where, FAST if fast else FULL, endless=endless)))
 
 
 async def _show(listen: Address, plan: Plan, *, endless: bool) -> int:

@@ -67,9 +67,14 @@ class Failed(click.ClickException):
 
 
 def console() -> Console:
-    """Return standard output for tables: as wide as the terminal, and uncut in a pipe or a file."""
-    found = Console()
-    return found if found.is_terminal else Console(width=UNCUT_COLUMNS)
+    """Return standard output for tables: as wide as the terminal, and uncut in a pipe or a file.
+
+    Text is shown as it is: ``[CHG-7]`` and ``:warning:`` are what people write, and the far end.
+    """
+    found = Console(markup=False, emoji=False)
+    if found.is_terminal:
+        return found
+    return Console(markup=False, emoji=False, width=UNCUT_COLUMNS)
 
 
 def loaded(file: str) -> Config:

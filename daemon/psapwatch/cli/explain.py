@@ -19,6 +19,7 @@ from psapwatch.report import case_lines
 from psapwatch.verdict import Cause
 
 CASE_OCTETS_MAX: Final = 16_000_000
+_HOW_TO_WRITE: Final = "write it with `psapwatch incidents show ID --format json`"
 
 
 def _cause(text: str) -> Cause:
@@ -70,9 +71,13 @@ def _about(cause: Cause) -> Iterator[str]:
 def _judged_again(file: str) -> Cause:
     """Print what a kept case comes to by the rules of this program, and return the cause."""
     case = _read(file)
-    for line in case_lines(case):
+    try:
+        lines, verdict = tuple(case_lines(case)), diagnose(case)
+    except (AttributeError, KeyError, TypeError, ValueError) as wrong:
+        said = f"{file}: a value in the case is not of its kind ({type(wrong).__name__}: {wrong})"
+        raise Failed(f"{said}; {_HOW_TO_WRITE}") from None
+    for line in lines:
         click.echo(line)
-    verdict = diagnose(case)
     return Cause.UNKNOWN if verdict.cause is Cause.NONE else verdict.cause
 
 
@@ -88,4 +93,4 @@ def _read(file: str) -> Case:
         said = f"{file}: no JSON object of a case"
     except ValueError as wrong:  # in the words of ``from_json``
         said = f"{file}: {wrong}"
-    raise Failed(f"{said}; write it with `psapwatch incidents show ID --format json`")
+    raise Failed(f"{said}; {_HOW_TO_WRITE}")

@@ -17,6 +17,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from psapwatch import logs
 from psapwatch.cli.doors import Failed, console
@@ -228,7 +229,7 @@ def _table(judged: Sequence[Judged], seeds: int) -> None:
             _seconds([each.paged_s for each in found]),
             named.most_common(1)[0][0],
             "-".join(map(str, dict.fromkeys((pages[0], pages[-1])))),
-            ok if passed == len(found) else f"[red]{ok}[/red]",
+            ok if passed == len(found) else Text(ok, "red"),
         )
     console().print(table)
 

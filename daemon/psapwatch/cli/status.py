@@ -11,6 +11,7 @@ from urllib.request import urlopen
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from psapwatch.cli.doors import Failed, console
 from psapwatch.remote_text import printable
@@ -54,7 +55,7 @@ def _ask(url: str) -> dict[str, Any]:
 
 def _print(answer: dict[str, Any], *, everything: bool) -> None:
     out = console()
-    out.print(f"[bold]{answer.get('headline', '')}[/bold]  {answer.get('counts', '')}")
+    out.print(Text(str(answer.get("headline", "")), "bold"), answer.get("counts", ""), sep="  ")
     rows = sorted(
         answer.get("paths", ()), key=lambda row: (_WORST_FIRST.index(row["state"]), row["psap"])
     )
@@ -77,10 +78,10 @@ def _print(answer: dict[str, Any], *, everything: bool) -> None:
             )
         out.print(table)
     for note in answer.get("notes", ()):  # maintenance, stopped test calls
-        out.print(printable(str(note)), markup=False)
+        out.print(printable(str(note)))
     for incident in answer.get("incidents", ()):
-        alert, number = incident.get("alertname"), incident.get("id")
-        out.print(f"[bold]{alert}[/bold] {number}: {incident.get('summary')}")
+        alert = Text(str(incident.get("alertname")), "bold")
+        out.print(alert, f"{incident.get('id')}: {incident.get('summary')}")
 
 
 def _time(since: object) -> str:
