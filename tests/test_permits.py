@@ -16,6 +16,7 @@ from psapwatch.replay import CHECKS, stage
 from psapwatch.simulator.loop import run
 from psapwatch.simulator.rule import Rule
 from psapwatch.simulator.topology import Plan
+from psapwatch.sip.answering_script import SCRIPTS, Script, Step
 from psapwatch.store.decisions import Commission, Stop
 from psapwatch.store.ledger import EVERYWHERE
 from psapwatch.store.runner import Inline
@@ -407,6 +408,48 @@ def test_what_is_asked_for_is_honoured_up_to_a_day(asked: str, wait_s: float) ->
     assert permits.ask(path, WALL).wait_s == wait_s
     permits.learn(path, _evidence(486), _BUSY, WALL)
     assert permits.ask(path, WALL).wait_s <= BACK_OFF_MAX_S, "our own doubling goes no further"
+
+
+def test_a_clock_that_is_stepped_back_prolongs_no_back_off() -> None:
+    """It lasts once more from then, and not until its old end is here again."""
+    permits, path = _permits(), _path()
+    permits.learn(path, _evidence(486, retry_after="1800"), _BUSY, WALL)
+    back = WALL - 40_000.0
+    assert permits.ask(path, back).wait_s == 1800
+    assert permits.ask(path, back + 1_000.0).wait_s == 800
+    assert permits.ask(path, back + 1_800.0).granted
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_what_a_psap_asked_for_holds_over_a_restart(tmp_path: FilePath, *, is_killed: bool) -> None:
+    """Retry-After: an hour. A daemon that begins anew meanwhile calls all but this PSAP."""
+    busy = Script(invite=(Step(486, headers=(("Retry-After", "3600"),)),))
+    asking, other = "psap-001", "psap-002"
+
+    async def scene() -> dict[str, list[float]]:
+        database, called = str(tmp_path / "psapwatch.db"), dict[str, list[float]]()
+        async with stage(3, Plan(psaps=2), CHECKS, database=database) as on:
+            name_of = {psap.hosts[0]: name for name, psap in on.topology.psaps.items()}
+            loop = asyncio.get_running_loop()
+            on.topology.world.network.taps.append(
+                lambda packet: (
+                    called.setdefault(name_of[packet.destination.host], []).append(loop.time())
+                    if packet.octets.startswith(b"INVITE") and packet.destination.host in name_of
+                    else None
+                )
+            )
+            on.topology.psaps[asking].script = busy
+            await asyncio.sleep(310)
+            await (on.kill() if is_killed else on.stop())
+            on.topology.psaps[asking].script = SCRIPTS["multipart"]
+            await on.start()
+            await asyncio.sleep(3_900)
+        return called
+
+    called = run(scene(), seed=3)
+    assert len(called[other]) >= 13
+    refused, after = called[asking][0], called[asking][1]
+    assert after - refused >= 3_600
 
 
 @pytest.mark.timeout(180)

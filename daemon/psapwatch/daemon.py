@@ -138,6 +138,7 @@ class Daemon:
         await self.left_open.end_all()
         self.watch.confirm = self.config.detection.confirm
         self.watch.permits.know(self.config.psaps)
+        await self.watch.permits.recall(self.config.psaps, wall)
         self._watch_all()
         self._systemd.expect_every(finishes_every_s(self.runs))
         self._spawn(self.housekeeping.run())

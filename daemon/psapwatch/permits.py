@@ -103,6 +103,17 @@ class Permits:
         }
         self._instead = {key: others for key, others in still.items() if others}
 
+    async def recall(self, psaps: Iterable[Psap], wall: float) -> None:
+        """Take up the back-off that PSAPs had asked for before a restart, from their last calls.
+
+        How often our own doubling had doubled is not on record: it begins again.
+        """
+        known = {psap.id: psap for psap in psaps}
+        for evidence, verdict in await self._store.last_calls(wall - ASKED_MAX_S):
+            if evidence.psap in known:
+                at = min(wall, evidence.started_at + evidence.duration_s)
+                self._mind(known[evidence.psap], evidence, verdict, at)
+
     def ask(self, path: Path, wall: float) -> Permit:
         """Decide about one call on ``path`` at this moment."""
         for rule in (self._forever, self._passing, self._spacing):
@@ -129,18 +140,22 @@ class Permits:
         self._learn_who_answers(path, evidence, wall)
         if verdict.cause is Cause.UNSAFE_ANSWER:
             return self.unsafe(path, verdict.why, wall)
+        self._mind(path.psap, evidence, verdict, wall)
+        return []
+
+    def _mind(self, psap: Psap, evidence: Evidence, verdict: Verdict, wall: float) -> None:
+        """Back off where a call was refused, and no longer where one has passed."""
         final = evidence.last(Kind.RESPONSE)
         code = int(final["code"] or 0) if final else 0
         asked_s = _asked_s(str(final.get("retry_after") or "")) if final and code >= 300 else None
         if code in BACK_OFF_CODES or asked_s is not None:
-            _until, before = self._back_off.get(path.psap.id, (0.0, 0.0))
-            spacing = path.psap.agreement.spacing_s if path.psap.agreement else 0.0
+            _until, before = self._back_off.get(psap.id, (0.0, 0.0))
+            spacing = psap.agreement.spacing_s if psap.agreement else 0.0
             ours_s = min(BACK_OFF_MAX_S, 2 * max(before, spacing)) if code in BACK_OFF_CODES else 0
             length = max(ours_s, asked_s or 0.0)
-            self._back_off[path.psap.id] = (wall + length, length)
+            self._back_off[psap.id] = (wall + length, length)
         elif verdict.passed:
-            self._back_off.pop(path.psap.id, None)
-        return []
+            self._back_off.pop(psap.id, None)
 
     def _forever(self, path: Path, wall: float) -> Permit | None:
         """What no waiting changes."""
@@ -170,8 +185,10 @@ class Permits:
         for psap in self._reached(path):
             if any(psap.id in reached for reached in self._busy.values()):
                 return Permit("one call at a time", 1.0)
-            until, _length = self._back_off.get(psap.id, (0.0, 0.0))
+            until, length = self._back_off.get(psap.id, (0.0, 0.0))
             if wall < until:
+                until = min(until, wall + length)  # a clock that was stepped back: once more
+                self._back_off[psap.id] = (until, length)
                 return Permit("backing off as the PSAP asked", until - wall)
         return self._hold(path.firewall.id, wall)
 

@@ -275,6 +275,22 @@ def newest(
     return [read(row) for row in rows[:limit]]
 
 
+def last_calls(connection: sqlite3.Connection, since: float) -> list[Attempt]:
+    """Return the newest test call to each PSAP, by any path, that began after ``since``."""
+    last: dict[str, tuple[Any, ...]] = {}
+    numbers = connection.execute("SELECT id FROM series WHERE probe = 'call'").fetchall()
+    for (series,), failed in product(numbers, (0, 1)):
+        for row in connection.execute(
+            f"{_SELECT} WHERE attempts.series = ? AND failed = ? AND started_at > ?"
+            " ORDER BY started_at DESC LIMIT 1",
+            (series, failed, since),
+        ):
+            psap, at = row[0], row[11]
+            if psap not in last or at > last[psap][11]:
+                last[psap] = row
+    return [read(row) for row in last.values()]
+
+
 def last_pass(connection: sqlite3.Connection, psap: str, path: str, check: str) -> Attempt | None:
     """Return a path's newest pass of which the transcript is kept."""
     found = connection.execute(
