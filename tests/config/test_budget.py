@@ -38,6 +38,17 @@ def test_the_load_is_counted_by_firewall_and_psap() -> None:
     assert load.total == rate
 
 
+def test_psaps_behind_one_uri_are_told() -> None:
+    """Each has a floor of its own: whoever stands behind the URI gets the calls of all."""
+    written = massachusetts()
+    written["psaps"][0]["paths"] = [{"firewall": "fw-east", "uri": "sip:alone@psap.example.gov"}]
+    uri = written["psaps"][1]["paths"][0]["uri"]
+    said = [line for line in print_load(load_plain(written)) if "called there" in line]
+    assert said == [f"{uri}: 203 psaps are called there, a call every 1.5 s in all"]
+    written["psaps"] = written["psaps"][:2]
+    assert not any("called there" in line for line in print_load(load_plain(written)))
+
+
 def test_an_agreement_spaces_all_calls_to_a_psap() -> None:
     """Two paths, two checks and two vantages take turns, two intervals each."""
     written = plain()

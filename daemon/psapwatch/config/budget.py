@@ -118,7 +118,19 @@ def print_load(config: Config) -> list[str]:
     for psap in config.psaps:
         rate = load.psaps[psap.id]
         lines.append(f"psap {psap.id}: {_print_rate(rate)}{_print_interval(psap, rate)}")
-    return [*lines, *_print_large(config)]
+    return [*lines, *_print_shared(config, load), *_print_large(config)]
+
+
+def _print_shared(config: Config, load: Load) -> Iterator[str]:
+    """Say where several PSAPs are called under one URI: each has a floor of its own."""
+    called: dict[str, dict[str, None]] = {}
+    for check in config.checks:
+        for path in config.watched(check) if check.is_call and check.on == "psaps" else ():
+            called.setdefault(path.uri, {})[path.psap.id] = None
+    for uri, psaps in called.items():
+        if len(psaps) > 1:
+            rate = sum(load.psaps[psap].calls_per_second for psap in psaps)
+            yield f"{uri}: {len(psaps)} psaps are called there, a call every {1 / rate:.1f} s in all"
 
 
 def _print_large(config: Config) -> Iterator[str]:
