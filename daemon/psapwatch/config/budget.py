@@ -130,7 +130,8 @@ def _print_shared(config: Config, load: Load) -> Iterator[str]:
     for uri, psaps in called.items():
         if len(psaps) > 1:
             rate = sum(load.psaps[psap].calls_per_second for psap in psaps)
-            yield f"{uri}: {len(psaps)} psaps are called there, a call every {1 / rate:.1f} s in all"
+            often = f"a call every {1 / rate:.1f} s in all"
+            yield f"{uri}: {len(psaps)} psaps are called there, {often}"
 
 
 def _print_large(config: Config) -> Iterator[str]:
