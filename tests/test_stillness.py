@@ -59,6 +59,17 @@ def test_a_tick_that_is_overdue_right_now_counts() -> None:
     assert loop().excuse(silence(8.0), FAILED, 101.05) is FAILED
 
 
+@pytest.mark.parametrize("kind", ["connect_failed", "tls_failed", "connection_lost", "name_error"])
+@pytest.mark.parametrize(("error", "is_excused"), [("timeout", True), ("refused", False)])
+def test_whatever_was_waited_for_in_vain_is_inconclusive(
+    kind: str, error: str, *, is_excused: bool
+) -> None:
+    """A connection, a handshake, a name: a time that ran out is ours, a refusal is not."""
+    seen = Observation(Kind(kind), 4.0, {"error": error})
+    failed = replace(attempt(seen=(seen,)), duration_s=4.0)
+    assert (loop((99.0, 3.0)).excuse(failed, FAILED, 100.0) is FAILED) is not is_excused
+
+
 def test_what_was_heard_is_no_silence() -> None:
     """A rejection is a rejection, however late our loop was."""
     refused = replace(attempt(seen=(sent(),)), duration_s=4.0)

@@ -61,7 +61,7 @@ class Stillness:
         """The verdict; inconclusive where silence, or an ACK that is missed, may be our absence."""
         if verdict.cause is Cause.ACK_LOST:
             borne_s = REPEATED_AFTER_S
-        elif verdict.failed and evidence.first(Kind.SILENT) is not None:
+        elif verdict.failed and _waited_in_vain(evidence):
             borne_s = STILL_SHARE * evidence.duration_s
         else:
             return verdict
@@ -70,3 +70,13 @@ class Stillness:
             return verdict
         why = f"our own loop stood still for {still_s:.1f} of {evidence.duration_s:.1f} s"
         return Verdict(Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why)
+
+
+_WAITS: Final = (Kind.CONNECT_FAILED, Kind.TLS_FAILED, Kind.CONNECTION_LOST, Kind.NAME_ERROR)
+
+
+def _waited_in_vain(evidence: Evidence) -> bool:
+    """Whether the attempt failed because a time of ours ran out, at whatever it waited for."""
+    return evidence.first(Kind.SILENT) is not None or any(
+        seen["error"] == "timeout" for seen in evidence.of(*_WAITS)
+    )
