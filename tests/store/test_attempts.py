@@ -146,6 +146,34 @@ def test_newest_attempts_come_first_over_all_checks(database: Path) -> None:
     asyncio.run(scene())
 
 
+def test_the_last_call_to_each_psap_is_known_after_a_restart(database: Path) -> None:
+    """By whatever path and outcome, no OPTIONS, nothing older; what is damaged is passed over."""
+
+    def call(psap: str, at: float, path: str = "east") -> Evidence:
+        name = f"{psap}-{path}-{at:g}"
+        ids = {"attempt_id": name, "call_id": name, "psap": psap, "path": path}
+        return replace(attempt(at=NOON + at), probe="call", check="test-call", **ids)
+
+    async def scene() -> list[str]:
+        async with opened(database) as store:
+            for seen, verdict in (
+                (call("a", 10.0), PASSED),
+                (call("a", 30.0, "west"), FAILED),
+                (call("a", 20.0), DEGRADED),
+                (attempt(at=NOON + 99.0, psap="a"), PASSED),
+                (call("b", 5.0), PASSED),
+                (call("old", -1.0), PASSED),
+                (call("damaged", 40.0), PASSED),
+            ):
+                store.record_attempt(seen, verdict)
+        with sqlite3.connect(database) as on:
+            on.execute("UPDATE attempts SET observations = '[' WHERE id = 'damaged-east-40'")
+        async with opened(database) as store:
+            return sorted(seen.attempt_id for seen, _ in await store.last_calls(NOON))
+
+    assert asyncio.run(scene()) == ["a-west-30", "b-east-5"]
+
+
 def test_a_full_buffer_loses_passes_before_failures(database: Path) -> None:
     """With a stuck disk the oldest passes go first, each one counted, and no failure."""
 

@@ -276,7 +276,7 @@ def newest(
 
 
 def last_calls(connection: sqlite3.Connection, since: float) -> list[Attempt]:
-    """Return the newest test call to each PSAP, by any path, that began after ``since``."""
+    """Return the newest test call to each PSAP since then, by any path; none that is damaged."""
     last: dict[str, tuple[Any, ...]] = {}
     numbers = connection.execute("SELECT id FROM series WHERE probe = 'call'").fetchall()
     for (series,), failed in product(numbers, (0, 1)):
@@ -285,10 +285,14 @@ def last_calls(connection: sqlite3.Connection, since: float) -> list[Attempt]:
             " ORDER BY started_at DESC LIMIT 1",
             (series, failed, since),
         ):
-            psap, at = row[0], row[11]
-            if psap not in last or at > last[psap][11]:
-                last[psap] = row
-    return [read(row) for row in last.values()]
+            last[row[0]] = max(last.get(row[0], row), row, key=lambda row: float(row[11]))
+    found = []
+    for row in last.values():
+        try:
+            found.append(read(row))
+        except (TypeError, ValueError) as damaged:
+            log.warning("attempt_unreadable", attempt_id=row[10], error=repr(damaged))
+    return found
 
 
 def last_pass(connection: sqlite3.Connection, psap: str, path: str, check: str) -> Attempt | None:
