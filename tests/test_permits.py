@@ -28,6 +28,7 @@ _AGREED = Agreement("MoU", every_s=300.0, commissioned=True)
 _UNSAFE = Verdict(Outcome.DEGRADED, Cause.UNSAFE_ANSWER, Plane.SIGNALLING, "180 Ringing")
 _BUSY = Verdict(Outcome.DEGRADED, Cause.TEST_CALL_REFUSED, Plane.SIGNALLING, "486")
 _NO_OPTIONS = Rule(name="block", methods=frozenset({"OPTIONS"}))
+_SILENT = Verdict(Outcome.FAIL, Cause.CALLS_BLOCKED, Plane.PATH, "no answer")
 _GOOD = Verdict(Outcome.PASS, Cause.NONE, Plane.SIGNALLING, "200")
 
 
@@ -418,6 +419,38 @@ def test_a_clock_that_is_stepped_back_prolongs_no_back_off() -> None:
     assert permits.ask(path, back).wait_s == 1800
     assert permits.ask(path, back + 1_000.0).wait_s == 800
     assert permits.ask(path, back + 1_800.0).granted
+
+
+def _recalled(*calls: tuple[float, int, str]) -> float:
+    """What is left of a back-off after a restart: calls so long ago, their answer, what it asks."""
+    store = Store(":memory:", Inline())
+    for nth, (ago_s, code, asked) in enumerate(calls):
+        facts = {"retry_after": asked} if asked else {}
+        seen = replace(_evidence(code, **facts), started_at=WALL - ago_s, psap="ma-boston")
+        verdict = {0: _SILENT, 200: _GOOD}.get(code, _BUSY)
+        store.record_attempt(replace(seen, attempt_id=str(nth), duration_s=0.0), verdict)
+    permits, path = Permits(store), _path()
+    asyncio.run(permits.recall([path.psap], WALL))
+    return permits.ask(path, WALL).wait_s
+
+
+@pytest.mark.parametrize(
+    ("calls", "left_s"),
+    [
+        ([(1_000.0, 486, "3600")], 2_600.0),
+        ([(1_000.0, 486, "3600"), (500.0, 0, "")], 2_600.0),  # silence takes nothing back
+        ([(1_000.0, 486, "3600"), (500.0, 200, "")], 0.0),
+        ([(700.0, 486, ""), (100.0, 486, "")], 1_100.0),  # doubled, as without the restart
+        ([(90_000.0, 486, "86400")], 0.0),
+        ([(-1_000.0, 486, "86400")], 0.0),  # written by a clock that ran ahead
+        ([(-1_000.0, 200, ""), (600.0, 486, "3600")], 3_000.0),
+    ],
+)
+def test_what_the_last_calls_say_of_a_back_off(
+    calls: list[tuple[float, int, str]], left_s: float
+) -> None:
+    """A pass ends it, and nothing else does but its time."""
+    assert _recalled(*calls) == left_s
 
 
 @pytest.mark.parametrize("is_killed", [True, False])

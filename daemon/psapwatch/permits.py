@@ -106,13 +106,13 @@ class Permits:
     async def recall(self, psaps: Iterable[Psap], wall: float) -> None:
         """Take up the back-off that PSAPs had asked for before a restart, from their last calls.
 
-        How often our own doubling had doubled is not on record: it begins again.
+        What a clock that ran ahead has written says nothing of when.
         """
         known = {psap.id: psap for psap in psaps}
-        for evidence, verdict in await self._store.last_calls(wall - ASKED_MAX_S):
+        for evidence, verdict in await self._store.last_calls(wall - ASKED_MAX_S, wall):
             if evidence.psap in known:
-                at = min(wall, evidence.started_at + evidence.duration_s)
-                self._mind(known[evidence.psap], evidence, verdict, at)
+                over_at = min(wall, evidence.started_at + evidence.duration_s)
+                self._mind(known[evidence.psap], evidence, verdict, over_at)
 
     def ask(self, path: Path, wall: float) -> Permit:
         """Decide about one call on ``path`` at this moment."""
@@ -146,7 +146,7 @@ class Permits:
     def _mind(self, psap: Psap, evidence: Evidence, verdict: Verdict, wall: float) -> None:
         """Back off where a call was refused, and no longer where one has passed."""
         final = evidence.last(Kind.RESPONSE)
-        code = int(final["code"] or 0) if final else 0
+        code = int(final.get("code") or 0) if final else 0
         asked_s = _asked_s(str(final.get("retry_after") or "")) if final and code >= 300 else None
         if code in BACK_OFF_CODES or asked_s is not None:
             _until, before = self._back_off.get(psap.id, (0.0, 0.0))

@@ -18,8 +18,14 @@ LATE_FOR_S: Final = 5.0
 """... and for this long after it, first transmissions are no samples of the network."""
 STILL_SHARE: Final = 0.25
 """An attempt of which our loop was away for more than this share says nothing by its silence."""
-REPEATED_AFTER_S: Final = 0.5
-"""A 2xx comes again so long after the first without our ACK (T1, RFC 3261 13.3.1.4)."""
+T1_S: Final = 0.5
+T2_S: Final = 4.0
+"""Without our ACK a 2xx comes again after T1, then at twice the distance, up to T2 (RFC 3261
+13.3.1.4)."""
+REPEATS_MAX: Final = 11
+"""Of a 2xx in 64 * T1: then whoever answered has given up."""
+TICK_S: Final = 0.25
+"""An absence begins up to a tick before the tick that comes late."""
 KEPT_MAX: Final = 600
 """Late ticks remembered: more than the longest attempt has."""
 
@@ -57,22 +63,29 @@ class Stillness:
             still_s += min(late_s, ended - began)
         return still_s
 
+    def longest(self, began: float, now: float) -> float:
+        """The longest that the loop stood still at a time, of what ended since ``began``."""
+        absences = (late_s for ended, late_s in self._late if ended > began)
+        return max(now - self._due, *absences, 0.0)
+
     def excuse(self, evidence: Evidence, verdict: Verdict, now: float) -> Verdict:
         """The verdict; inconclusive where silence, or an ACK that is missed, may be our absence."""
+        began = now - evidence.duration_s
         if verdict.cause is Cause.ACK_LOST:
-            borne_s = REPEATED_AFTER_S
+            still_s = self.longest(began, now)
+            is_ours = still_s + TICK_S >= _unacknowledged_s(evidence)
         elif verdict.failed and _waited_in_vain(evidence):
-            borne_s = STILL_SHARE * evidence.duration_s
+            still_s = self.within(began, now)
+            is_ours = still_s > STILL_SHARE * evidence.duration_s
         else:
             return verdict
-        still_s = self.within(now - evidence.duration_s, now)
-        if still_s <= borne_s:
+        if not is_ours:
             return verdict
         why = f"our own loop stood still for {still_s:.1f} of {evidence.duration_s:.1f} s"
         return Verdict(Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why)
 
 
-_WAITS: Final = (Kind.CONNECT_FAILED, Kind.TLS_FAILED, Kind.CONNECTION_LOST, Kind.NAME_ERROR)
+_WAITS: Final = (Kind.CONNECT_FAILED, Kind.TLS_FAILED, Kind.CONNECTION_LOST)
 
 
 def _waited_in_vain(evidence: Evidence) -> bool:
@@ -80,3 +93,10 @@ def _waited_in_vain(evidence: Evidence) -> bool:
     return evidence.first(Kind.SILENT) is not None or any(
         seen["error"] == "timeout" for seen in evidence.of(*_WAITS)
     )
+
+
+def _unacknowledged_s(evidence: Evidence) -> float:
+    """How long a 2xx was without an ACK that came again as often as was seen."""
+    seen = evidence.of(Kind.REPEATED)
+    repeats = max((int(each["count"] or 0) for each in seen), default=0)
+    return sum(min(T1_S * (1 << nth), T2_S) for nth in range(min(repeats, REPEATS_MAX)))

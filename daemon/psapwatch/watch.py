@@ -23,7 +23,7 @@ from psapwatch.permits import Permits
 from psapwatch.pooled import is_on_old_connection
 from psapwatch.probes.base import Errand, Heard
 from psapwatch.schedule import Budget
-from psapwatch.stillness import Stillness
+from psapwatch.stillness import TICK_S, Stillness
 from psapwatch.store.store import Store
 from psapwatch.trials import BATTERY, RESPONDERS, Ground, Trials, has_witness
 from psapwatch.turn import Run, Turn, first_dues
@@ -39,7 +39,6 @@ BROUGHT_FORWARD: Final = 10
 BROUGHT_FORWARD_EVERY_S: Final = 5.0
 DENSE_S: Final = 1.0
 """How often the reference is asked while it is open whether its firewall loses calls."""
-TICK_S: Final = 0.25
 NEWS_S: Final = 90.0
 """A path that began to fail longer ago starts no battery: a dead PSAP must not wear it out."""
 STOP_PATIENCE_S: Final = 3.5

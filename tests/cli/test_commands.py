@@ -254,7 +254,9 @@ def test_status_shows_what_the_far_end_wrote(
         "headline": "Calls to 1 PSAP fail",
         "paths": [{**row, "checks": [check]}],
         "notes": [f"{HOSTILE} (note)"],
-        "incidents": [{"alertname": "CallsBlocked", "id": "1", "summary": f"{HOSTILE} (summary)"}],
+        "incidents": [
+            {"alertname": "CallsBlocked", "id": "1", "summary": f"\x1b[2J{HOSTILE} (summary)"}
+        ],
         "level": "bad",
     }
     monkeypatch.setattr("psapwatch.cli.status._ask", lambda _url: answer)
@@ -264,6 +266,7 @@ def test_status_shows_what_the_far_end_wrote(
     assert ended.value.code == 2
     shown = capsys.readouterr().out
     assert all(f"{HOSTILE} ({where})" in shown for where in ("path", "note", "summary")), shown
+    assert "\x1b" not in shown
 
 
 def _commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

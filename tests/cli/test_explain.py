@@ -64,7 +64,7 @@ def test_a_file_that_is_no_case_is_told_in_words(octets: bytes, says: str, tmp_p
     assert "write it with `psapwatch incidents show ID --format json`" in said
 
 
-@pytest.mark.parametrize("wrong", ["x", None, [1], {}])
+@pytest.mark.parametrize("wrong", ["x", None, [1], {}, 10**400, float("inf")])
 @pytest.mark.parametrize("field", ["at_s", "fact", "started_at", "duration_s"])
 def test_values_of_another_kind_end_no_command(wrong: object, field: str, tmp_path: Path) -> None:
     """A case that was edited by hand is judged, or refused in words: no traceback."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,12 @@ from click.testing import CliRunner
 from config.configured import plain
 from psapwatch.cli.main import cli
 from psapwatch.cli.probe import _is_loopback
+from psapwatch.evidence import Kind, Observation
+from psapwatch.net.clock import SystemClock
+from psapwatch.store.runner import Inline
+from psapwatch.store.store import Store
+from psapwatch.verdict import Cause, Outcome, Plane, Verdict
+from samples import attempt
 
 USAGE = 64
 
@@ -78,3 +86,33 @@ def test_a_name_that_is_no_path_is_no_outage(tmp_path: Path) -> None:
     code, said = run("probe", "ma-boston", "--kind", "call", "--config", str(file))
     assert code == 1
     assert "not called: not commissioned" in said
+
+
+def test_a_psap_that_asked_to_be_left_alone_is_by_commands_as_well(tmp_path: Path) -> None:
+    """Its last call was answered 486 with Retry-After: an hour, by whichever process."""
+    written = plain()
+    written["store"] = {"path": "psapwatch.db"}
+    written["psaps"][0]["paths"][0] |= {"id": "east", "uri": "sip:127.0.0.1:9"}
+    written["psaps"][0]["test_calls"] |= {"commissioned": True}
+    file = tmp_path / "psapwatch.yml"
+    file.write_text(yaml.safe_dump(written), encoding="utf-8")
+    refused = Observation(
+        Kind.RESPONSE, 0.1, {"code": 486, "method": "INVITE", "retry_after": "3600"}
+    )
+    seen = replace(
+        attempt(seen=(refused,)),
+        psap="ma-boston",
+        probe="call",
+        started_at=SystemClock().wall() - 1_800.0,
+    )
+    verdict = Verdict(Outcome.DEGRADED, Cause.TEST_CALL_REFUSED, Plane.SIGNALLING, "486")
+
+    async def refuse() -> None:
+        store = Store(str(tmp_path / "psapwatch.db"), Inline())
+        store.record_attempt(seen, verdict)
+        await store.close()
+
+    asyncio.run(refuse())
+    code, said = run("probe", "ma-boston", "--kind", "call", "--config", str(file))
+    assert code == 1
+    assert "not called: backing off as the PSAP asked, not before" in said

@@ -45,6 +45,12 @@ def test_psaps_behind_one_uri_are_told() -> None:
     uri = written["psaps"][1]["paths"][0]["uri"]
     said = [line for line in print_load(load_plain(written)) if "called there" in line]
     assert said == [f"{uri}: 203 psaps are called there, a call every 1.5 s in all"]
+    written["psaps"] = written["psaps"][:3]
+    for psap in written["psaps"]:
+        own = f"sip:{psap['id']}@psap.example.gov"
+        psap["paths"] = [*psap["paths"][:1], {"id": "b", "firewall": "fw-east", "uri": own}]
+    said = [line for line in print_load(load_plain(written)) if "called there" in line]
+    assert said == [f"{uri}: 2 psaps are called there, a call every 300.0 s in all"], "half of them"
     written["psaps"] = written["psaps"][:2]
     assert not any("called there" in line for line in print_load(load_plain(written)))
 

@@ -146,32 +146,33 @@ def test_newest_attempts_come_first_over_all_checks(database: Path) -> None:
     asyncio.run(scene())
 
 
-def test_the_last_call_to_each_psap_is_known_after_a_restart(database: Path) -> None:
-    """By whatever path and outcome, no OPTIONS, nothing older; what is damaged is passed over."""
+def test_the_last_calls_are_known_after_a_restart(database: Path) -> None:
+    """A few of each path, passed or failed, and of no other time; the damaged are passed over."""
 
-    def call(psap: str, at: float, path: str = "east") -> Evidence:
-        name = f"{psap}-{path}-{at:g}"
-        seen = attempt(at=NOON + at, attempt_id=name, call_id=name, psap=psap, path=path)
-        return replace(seen, probe="call", check="test-call")
+    def call(at: float, path: str = "east", kind: str = "call") -> Evidence:
+        name = f"{path}{at:+g}"
+        seen = attempt(at=NOON + at, attempt_id=name, call_id=name, path=path)
+        return replace(seen, probe=kind, check=kind)
 
     async def scene() -> list[str]:
         async with opened(database) as store:
             for seen, verdict in (
-                (call("a", 10.0), PASSED),
-                (call("a", 30.0, "west"), FAILED),
-                (call("a", 20.0), DEGRADED),
-                (attempt(at=NOON + 99.0, psap="a"), PASSED),
-                (call("b", 5.0), PASSED),
-                (call("old", -1.0), PASSED),
-                (call("damaged", 40.0), PASSED),
+                *((call(10.0 * nth), PASSED) for nth in range(1, 6)),
+                (call(35.0), FAILED),
+                (call(25.0, "west"), DEGRADED),
+                (call(45.0, "damaged"), PASSED),
+                (call(46.0, "east", "options"), PASSED),
+                (call(-1.0, "old"), PASSED),
+                (call(101.0, "ahead"), PASSED),
             ):
                 store.record_attempt(seen, verdict)
         with sqlite3.connect(database) as on:
-            on.execute("UPDATE attempts SET observations = '[' WHERE id = 'damaged-east-40'")
+            on.execute("UPDATE attempts SET observations = '[' WHERE id = 'damaged+45'")
         async with opened(database) as store:
-            return sorted(seen.attempt_id for seen, _ in await store.last_calls(NOON))
+            found = await store.last_calls(NOON, NOON + 100.0)
+        return [seen.attempt_id for seen, _verdict in found]
 
-    assert asyncio.run(scene()) == ["a-west-30", "b-east-5"]
+    assert asyncio.run(scene()) == ["west+25", "east+30", "east+35", "east+40", "east+50"]
 
 
 def test_a_full_buffer_loses_passes_before_failures(database: Path) -> None:

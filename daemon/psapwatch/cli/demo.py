@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -70,13 +71,18 @@ def demo(fast: bool, endless: bool, listen: str, log_file: str | None) -> None:
     except ValueError as wrong:
         raise click.BadParameter(str(wrong), param_hint="--listen") from None
     raise_file_limit()
+    log = Path(log_file or os.devnull)
     try:
-        stream = Path(log_file or os.devnull).open("a", encoding="utf-8")  # noqa: SIM115 - below
+        stream = log.open("a", encoding="utf-8")
     except OSError as why:
         raise Failed(f"cannot write the log: {why}") from None
-    with stream:
-        logs.set_up(SystemClock().wall, form="json", stream=stream)
-        sys.exit(asyncio.run(_show(where, FAST if fast else FULL, endless=endless)))
+    logs.set_up(SystemClock().wall, form="json", stream=stream)
+    try:
+        code = asyncio.run(_show(where, FAST if fast else FULL, endless=endless))
+    finally:
+        with suppress(OSError):  # what could not be written is lost, as every line of a log
+            stream.close()
+    sys.exit(code)
 
 
 async def _show(listen: Address, plan: Plan, *, endless: bool) -> int:

@@ -73,7 +73,7 @@ def _judged_again(file: str) -> Cause:
     case = _read(file)
     try:
         lines, verdict = tuple(case_lines(case)), diagnose(case)
-    except (AttributeError, KeyError, TypeError, ValueError) as wrong:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as wrong:
         said = f"{file}: a value in the case is not of its kind ({type(wrong).__name__}: {wrong})"
         raise Failed(f"{said}; {_HOW_TO_WRITE}") from None
     for line in lines:

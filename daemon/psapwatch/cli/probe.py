@@ -114,6 +114,7 @@ async def one_attempt(
     """
     daemon = Daemon(config, system_world(dns_servers=config.dns.servers), store)
     daemon.watch.permits.know(config.psaps)
+    await daemon.watch.permits.recall(config.psaps, daemon.world.clock.wall())
     daemon.watch.run((), config.firewalls)
     # As Ctrl-C does: a call that is open is ended first. ``main`` says how it came to an end.
     ending = asyncio.current_task()

@@ -18,6 +18,7 @@ from psapwatch.remote_text import printable
 
 PATIENCE_S: Final = 5.0
 OCTETS_MAX: Final = 64 * 1024 * 1024
+SAID_CHARACTERS_MAX: Final = 2_000
 _WORST_FIRST: Final = ("down", "suspect", "muted", "degraded", "unknown", "up")
 
 
@@ -55,7 +56,8 @@ def _ask(url: str) -> dict[str, Any]:
 
 def _print(answer: dict[str, Any], *, everything: bool) -> None:
     out = console()
-    out.print(Text(str(answer.get("headline", "")), "bold"), answer.get("counts", ""), sep="  ")
+    headline = Text(_text(answer.get("headline", "")), "bold")
+    out.print(headline, _text(answer.get("counts", "")), sep="  ")
     rows = sorted(
         answer.get("paths", ()), key=lambda row: (_WORST_FIRST.index(row["state"]), row["psap"])
     )
@@ -74,14 +76,19 @@ def _print(answer: dict[str, Any], *, everything: bool) -> None:
                 row["transport"],
                 row["state"],
                 _time(row.get("since")),
-                why,
+                _text(why),
             )
         out.print(table)
     for note in answer.get("notes", ()):  # maintenance, stopped test calls
-        out.print(printable(str(note)))
+        out.print(_text(note))
     for incident in answer.get("incidents", ()):
-        alert = Text(str(incident.get("alertname")), "bold")
-        out.print(alert, f"{incident.get('id')}: {incident.get('summary')}")
+        alert = Text(_text(incident.get("alertname")), "bold")
+        out.print(alert, _text(f"{incident.get('id')}: {incident.get('summary')}"))
+
+
+def _text(said: object) -> str:
+    """What another host says, which may be no daemon of ours."""
+    return printable(str(said), SAID_CHARACTERS_MAX)
 
 
 def _time(since: object) -> str:

@@ -118,20 +118,21 @@ def print_load(config: Config) -> list[str]:
     for psap in config.psaps:
         rate = load.psaps[psap.id]
         lines.append(f"psap {psap.id}: {_print_rate(rate)}{_print_interval(psap, rate)}")
-    return [*lines, *_print_shared(config, load), *_print_large(config)]
+    return [*lines, *_print_shared(config), *_print_large(config)]
 
 
-def _print_shared(config: Config, load: Load) -> Iterator[str]:
+def _print_shared(config: Config) -> Iterator[str]:
     """Say where several PSAPs are called under one URI: each has a floor of its own."""
-    called: dict[str, dict[str, None]] = {}
+    shares, called = _call_shares(config), dict[str, dict[str, float]]()
     for check in config.checks:
         for path in config.watched(check) if check.is_call and check.on == "psaps" else ():
-            called.setdefault(path.uri, {})[path.psap.id] = None
-    for uri, psaps in called.items():
-        if len(psaps) > 1:
-            rate = sum(load.psaps[psap].calls_per_second for psap in psaps)
-            often = f"a call every {1 / rate:.1f} s in all"
-            yield f"{uri}: {len(psaps)} psaps are called there, {often}"
+            rates = called.setdefault(path.uri, {})
+            rate = _rate(check, path, shares).calls_per_second
+            rates[path.psap.id] = rates.get(path.psap.id, 0.0) + rate
+    for uri, rates in called.items():
+        if len(rates) > 1:
+            often = f"a call every {1 / sum(rates.values()):.1f} s in all"
+            yield f"{uri}: {len(rates)} psaps are called there, {often}"
 
 
 def _print_large(config: Config) -> Iterator[str]:

@@ -27,6 +27,7 @@ HURRY_ROWS: Final = 64
 PASSES_S: Final = 48 * 3600.0
 PASSES_KEPT: Final = 5
 """The newest passes of each path and check, which stay however old they are."""
+LAST_CALLS: Final = 3
 LAST_PASS_EVERY_S: Final = 60.0
 """How often a path's newest good transcript is written while all is well; at a failure, at once."""
 DELETED_AT_ONCE_MAX: Final = 2_000
@@ -275,22 +276,21 @@ def newest(
     return [read(row) for row in rows[:limit]]
 
 
-def last_calls(connection: sqlite3.Connection, since: float) -> list[Attempt]:
-    """Return the newest test call to each PSAP since then, by any path; none that is damaged."""
-    last: dict[str, tuple[Any, ...]] = {}
+def last_calls(connection: sqlite3.Connection, since: float, until: float) -> list[Attempt]:
+    """Return the newest few test calls on each path, oldest first; none that is damaged."""
+    rows: list[tuple[Any, ...]] = []
     numbers = connection.execute("SELECT id FROM series WHERE probe = 'call'").fetchall()
     for (series,), failed in product(numbers, (0, 1)):
-        for row in connection.execute(
-            f"{_SELECT} WHERE attempts.series = ? AND failed = ? AND started_at > ?"
-            " ORDER BY started_at DESC LIMIT 1",
-            (series, failed, since),
-        ):
-            last[row[0]] = max(last.get(row[0], row), row, key=lambda row: float(row[11]))
+        rows += connection.execute(
+            f"{_SELECT} WHERE attempts.series = ? AND failed = ?"
+            " AND started_at BETWEEN ? AND ? ORDER BY started_at DESC LIMIT ?",
+            (series, failed, since, until, LAST_CALLS),
+        )
     found = []
-    for row in last.values():
+    for row in sorted(rows, key=lambda row: float(row[11])):
         try:
             found.append(read(row))
-        except (TypeError, ValueError) as damaged:
+        except (KeyError, TypeError, ValueError) as damaged:
             log.warning("attempt_unreadable", attempt_id=row[10], error=repr(damaged))
     return found
 

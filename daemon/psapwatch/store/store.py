@@ -126,9 +126,9 @@ class Store:
             lambda on: attempts.newest(on, psap, path, failed=failed, limit=limit)
         )
 
-    async def last_calls(self, since: float) -> list[Attempt]:
-        """Return the newest test call to each PSAP that began after ``since``, by any path."""
-        return await self._run.submit(lambda on: attempts.last_calls(on, since))
+    async def last_calls(self, since: float, until: float) -> list[Attempt]:
+        """Return the newest few test calls on each path in this time, oldest first."""
+        return await self._run.submit(lambda on: attempts.last_calls(on, since, until))
 
     async def last_pass(self, psap: str, path: str, check: str) -> Attempt | None:
         """Return the pass of a path whose transcript is kept."""
