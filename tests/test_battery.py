@@ -106,19 +106,40 @@ def _calls(
     failed: int,
     *,
     options_repeated: bool = False,
-    failed_at: float = 4.0,
+    failed_at: float = 6.0,
     took_s: float = 1.5,
+    apart_s: float = 0.5,
 ) -> Tried:
-    """Calls that begin at 1 and pass, some when sent again (``took_s``), and others that fail."""
+    """Calls from 1 on that pass, some when sent again (``took_s``), among others that fail."""
     tried = Tried()
-    for nth in range(repeated + at_once + failed):
-        outcome, at = (FAIL, failed_at) if nth >= repeated + at_once else (PASS, 1.0)
-        again = nth < repeated
-        result = Result(outcome, "so", "r", at, is_repeated=again, took_s=took_s if again else 0.0)
+    for nth in range(repeated):
+        at = 1.0 + nth * apart_s
+        result = Result(PASS, "so", "r", at, is_repeated=True, took_s=took_s)
         tried.take("fw-east", "small_call", result)
+    for _ in range(at_once):
+        tried.take("fw-east", "small_call", Result(PASS, "so", "r", 1.0))
+    for nth in range(failed):
+        at = failed_at * (nth + 1) / failed
+        tried.take("fw-east", "small_call", Result(FAIL, "so", "r", at))
     for _ in range(NEEDED):
         result = Result(PASS, "so", "r", 1.0, is_repeated=options_repeated)
         tried.take("fw-east", "reference", result)
+    return tried
+
+
+def _block(*later: float, ends: tuple[float, ...] = (30.0,)) -> Tried:
+    """A call a second into blocks of 20 s, what is in flight at their ends, and failures after."""
+    tried = Tried()
+    for end in ends:
+        for nth in range(20):
+            began = end - 20.0 + nth
+            again = min((s for s in (0.5, 1.5, 3.5) if began + s >= end), default=0.0)
+            result = Result(PASS if again else FAIL, "so", "p", began, bool(again), took_s=again)
+            tried.take("fw-east", "call", result)
+    for at in later:
+        tried.take("fw-east", "call", Result(FAIL, "so", "p", at))
+    for _ in range(20):
+        tried.take("fw-east", "reference", Result(PASS, "so", "r", 1.0))
     return tried
 
 
@@ -129,28 +150,28 @@ def _calls(
         (_calls(1, 4, 6), False),
         (_calls(4, 1, 0), False),
         (_calls(4, 1, 6, options_repeated=True), False),
-        (_calls(4, 1, 6, failed_at=0.5), False),
         (_calls(4, 1, 6, failed_at=2.4), False),
-        (_calls(4, 1, 6, failed_at=2.6), True),
         (_calls(4, 1, 6, failed_at=3.1, took_s=3.5), False),
+        (_calls(4, 1, 6, apart_s=0.0), False),
         (_calls(2, 6, 40), True),
         (_calls(4, 40, 6), False),
+        (_block(), False),
+        (_block(33.0), False),
+        (_block(36.0, 39.0), False),
+        (_block(ends=(20.0, 50.0)), False),
     ],
     ids=[
-        *("limited", "by-flow", "none-fails", "all-packets", "the-end-of-a-block"),
-        *(
-            "in-flight-at-its-end",
-            "one-more-failed-after-them",
-            "more-patient-than-those-that-fail",
-        ),
+        *("limited", "by-flow", "none-fails", "all-packets", "in-flight-at-a-block's-end"),
+        *("more-patient-than-those-that-fail", "all-at-one-moment"),
         *("a-tight-limit", "packet-by-packet"),
+        *("a-block", "one-fails-later", "two-fail-later", "two-blocks"),
     ],
 )
 def test_a_limit_lets_calls_pass_when_they_are_sent_again(
     tried: Tried, *, is_limited: bool
 ) -> None:
     """Loss by flow takes every packet of a call, loss of all packets takes OPTIONS too."""
-    found = tried.about("firewall", "fw-east", (), 0.0, 9.0)
+    found = tried.about("firewall", "fw-east", {"p"}, 0.0, 99.0)
     signature = tell_apart({row: finding.outcome for row, finding in found.items()})
     assert (signature is not None and signature.cause is Cause.RATE_LIMITED) == is_limited
 

@@ -19,8 +19,8 @@ from psapwatch.verdict import Outcome
 NEEDED: Final = 3
 """A row speaks once so many attempts agree: where a share is lost, one or two agree by chance."""
 REPEATED_NEEDED: Final = 2
-"""Calls that got through when they were sent again, before others fail: under a tight limit few
-calls pass at all, and two cannot be the end of a block."""
+"""Spells in which calls got through when they were sent again: under a tight limit few calls pass
+at all, and the end of a block is one."""
 LUCK_MAX: Final = 0.01
 """What chance does more often than that proves nothing."""
 _PLAIN: Final[tuple[Row, ...]] = ("call", "small_call")
@@ -158,7 +158,20 @@ def _is_limited(calls: Sequence[Result], options: Sequence[Result]) -> bool:
     ]
     repeated = sum(each.is_repeated for each in passed)
     is_limit = max(2 * repeated, len(failed)) >= len(passed)
-    return repeated >= REPEATED_NEEDED and is_limit and _are_spared(options, failed + passed)
+    is_again = _spells(passed, failed) >= REPEATED_NEEDED
+    return is_again and is_limit and _are_spared(options, failed + passed)
+
+
+def _spells(passed: Sequence[Result], failed: Sequence[Result]) -> int:
+    """How often calls began to get through sent again: failures lie between.
+
+    The end of a block is one spell, however many calls were in flight, and whatever fails later.
+    """
+    spells, last = 0, float("-inf")
+    for over_at in sorted(each.at + each.took_s for each in passed if each.is_repeated):
+        if any(last <= each.at < over_at for each in failed):
+            spells, last = spells + 1, over_at
+    return spells
 
 
 def _are_spared(options: Sequence[Result], calls: Sequence[Result]) -> bool:
