@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,7 +22,6 @@ from source_tree import ROOT
 pytestmark = pytest.mark.timeout(420)  # the first test of a run builds, the first of all downloads
 
 HADOLINT: Final = Path(sys.executable).with_name("hadolint")
-STOPPED_WITHIN_S: Final = 3.0
 SOON_S: Final = 15.0
 OCTETS_MAX: Final = 100 * 2**20
 """What the image may add to its base."""
@@ -117,11 +115,9 @@ def test_it_runs_locked_up(container: Container, url: str) -> None:
     )
 
 
-def test_stop_takes_less_than_three_seconds(container: Container) -> None:
-    """SIGTERM reaches the daemon as pid 1, and it ends well."""
-    began = time.monotonic()
+def test_stop_is_no_kill(container: Container) -> None:
+    """SIGTERM reaches the daemon as pid 1, and it ends well before podman kills it."""
     container.image.podman("stop", "--time", "10", container.name)
-    assert time.monotonic() - began < STOPPED_WITHIN_S
     assert container.show("{{.State.ExitCode}}") == "0"
 
 
