@@ -23,7 +23,7 @@ from prometheus_client.utils import floatToGoString
 from psapwatch.metrics_names import Row
 
 SLICE_S: Final = 0.001
-"""The loop is given back after this long; joining and encoding the slice stay under 2 ms."""
+"""The loop is given back after this long, and what joining and encoding the slice take."""
 SLICE_PIECES_MAX: Final = 4_096
 """And after so many pieces where the loop's clock stands still (the simulator)."""
 EXEMPLAR_CHARACTERS_MAX: Final = 100

@@ -10,6 +10,7 @@ from collections import deque
 from typing import Final
 
 from psapwatch.evidence import Evidence, Kind
+from psapwatch.sip.server_transaction import T1_S, T2_S
 from psapwatch.verdict import Cause, Outcome, Plane, Verdict
 
 LATE_S: Final = 0.1
@@ -18,16 +19,13 @@ LATE_FOR_S: Final = 5.0
 """... and for this long after it, first transmissions are no samples of the network."""
 STILL_SHARE: Final = 0.25
 """An attempt of which our loop was away for more than this share says nothing by its silence."""
-T1_S: Final = 0.5
-T2_S: Final = 4.0
-"""Without our ACK a 2xx comes again after T1, then at twice the distance, up to T2 (RFC 3261
-13.3.1.4)."""
 REPEATS_MAX: Final = 11
 """Of a 2xx in 64 * T1: then whoever answered has given up."""
 TICK_S: Final = 0.25
 """An absence begins up to a tick before the tick that comes late."""
 KEPT_MAX: Final = 600
 """Late ticks remembered: more than the longest attempt has."""
+_WAITS: Final = (Kind.CONNECT_FAILED, Kind.TLS_FAILED, Kind.CONNECTION_LOST)
 
 
 class Stillness:
@@ -85,9 +83,6 @@ class Stillness:
         return Verdict(Outcome.INCONCLUSIVE, Cause.PROBER_FAULT, Plane.SELF, why)
 
 
-_WAITS: Final = (Kind.CONNECT_FAILED, Kind.TLS_FAILED, Kind.CONNECTION_LOST)
-
-
 def _waited_in_vain(evidence: Evidence) -> bool:
     """Whether the attempt failed because a time of ours ran out, at whatever it waited for."""
     return evidence.first(Kind.SILENT) is not None or any(
@@ -96,7 +91,10 @@ def _waited_in_vain(evidence: Evidence) -> bool:
 
 
 def _unacknowledged_s(evidence: Evidence) -> float:
-    """How long a 2xx was without an ACK that came again as often as was seen."""
+    """How long a 2xx was without an ACK that came again as often as was seen.
+
+    It does after T1, then at twice the distance, up to T2 (RFC 3261 13.3.1.4).
+    """
     seen = evidence.of(Kind.REPEATED)
     repeats = max((int(each["count"] or 0) for each in seen), default=0)
     return sum(min(T1_S * (1 << nth), T2_S) for nth in range(min(repeats, REPEATS_MAX)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import pytest
@@ -217,18 +217,30 @@ def test_a_baseline_of_nothing_is_said_to_be_nothing(config: Path) -> None:
     assert "nothing has answered" in command(config, "baseline", "show").output
 
 
-def test_status_says_what_is_announced_and_stopped(
+@pytest.fixture
+def status_of(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[dict[str, Any]], tuple[object, str]]:
+    """What `psapwatch status` ends with and prints where a daemon answers so."""
+
+    def shown(answer: dict[str, Any]) -> tuple[object, str]:
+        monkeypatch.setattr("psapwatch.cli.status._ask", lambda _url: answer)
+        monkeypatch.setattr("sys.argv", ["psapwatch", "status"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capsys.readouterr().out
+
+    return shown
+
+
+def test_status_says_what_is_announced_and_stopped(
+    status_of: Callable[[dict[str, Any]], tuple[object, str]],
 ) -> None:
     """Maintenance and stopped test calls are part of how things stand."""
     notes = ["Maintenance of firewall fw-east: CHG-7", "Test calls to ma-lynn are stopped: storm"]
     answer = {"headline": "All calls get through", "counts": "1 up", "notes": notes, "level": "ok"}
-    monkeypatch.setattr("psapwatch.cli.status._ask", lambda _url: answer)
-    monkeypatch.setattr("sys.argv", ["psapwatch", "status"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 0
-    shown = capsys.readouterr().out
+    code, shown = status_of(answer)
+    assert code == 0
     assert all(note in shown for note in notes)
 
 
@@ -245,7 +257,7 @@ def test_a_table_shows_what_was_written(config: Path) -> None:
 
 
 def test_status_shows_what_the_far_end_wrote(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    status_of: Callable[[dict[str, Any]], tuple[object, str]],
 ) -> None:
     """Of a path, of an incident, of a note: as it stands."""
     check = {"state": "down", "why": f"503 to INVITE: {HOSTILE} (path)"}
@@ -259,12 +271,8 @@ def test_status_shows_what_the_far_end_wrote(
         ],
         "level": "bad",
     }
-    monkeypatch.setattr("psapwatch.cli.status._ask", lambda _url: answer)
-    monkeypatch.setattr("sys.argv", ["psapwatch", "status"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    shown = capsys.readouterr().out
+    code, shown = status_of(answer)
+    assert code == 2
     assert all(f"{HOSTILE} ({where})" in shown for where in ("path", "note", "summary")), shown
     assert "\x1b" not in shown
 

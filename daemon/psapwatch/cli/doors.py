@@ -72,9 +72,9 @@ def console() -> Console:
     Text is shown as it is: ``[CHG-7]`` and ``:warning:`` are what people write, and the far end.
     """
     found = Console(markup=False, emoji=False)
-    if found.is_terminal:
-        return found
-    return Console(markup=False, emoji=False, width=UNCUT_COLUMNS)
+    if not found.is_terminal:
+        found.width = UNCUT_COLUMNS
+    return found
 
 
 def loaded(file: str) -> Config:

@@ -28,6 +28,7 @@ PASSES_S: Final = 48 * 3600.0
 PASSES_KEPT: Final = 5
 """The newest passes of each path and check, which stay however old they are."""
 LAST_CALLS: Final = 3
+"""The newest of each path, passed and failed apart, that a start asks for."""
 LAST_PASS_EVERY_S: Final = 60.0
 """How often a path's newest good transcript is written while all is well; at a failure, at once."""
 DELETED_AT_ONCE_MAX: Final = 2_000
